@@ -12,15 +12,28 @@ if TYPE_CHECKING:
     from hpo_batch.api import submit as submit
     from hpo_batch.api import wait as wait
     from hpo_batch.objective.trial import Trial as Trial
+    from hpo_batch.objective.trials import Trials as Trials
     from hpo_batch.script import checkpoint_dir as checkpoint_dir
     from hpo_batch.script import report as report
     from hpo_batch.script import should_stop as should_stop
 
-__all__ = ["Trial", "__version__", "checkpoint_dir", "load", "load_all", "report", "should_stop", "submit", "wait"]
+__all__ = [
+    "Trial",
+    "Trials",
+    "__version__",
+    "checkpoint_dir",
+    "load",
+    "load_all",
+    "report",
+    "should_stop",
+    "submit",
+    "wait",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
     "Trial": "hpo_batch.objective.trial",
+    "Trials": "hpo_batch.objective.trials",
     **dict.fromkeys(("checkpoint_dir", "report", "should_stop"), "hpo_batch.script"),
     **dict.fromkeys(("load", "load_all", "submit", "wait"), "hpo_batch.api"),
 }

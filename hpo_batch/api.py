@@ -50,7 +50,7 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trials:
+class Results:
     """The trials of one study, file or storage, as they were when they were loaded.
 
     The names of properties and columns are Optuna's.
@@ -137,7 +137,7 @@ class Trials:
         return f"{self.name}: {c.complete} complete, {c.pruned} pruned, {c.failed} failed, {c.running} running"
 
     def __repr__(self) -> str:
-        return f"<Trials of {self}>"
+        return f"<Results of {self}>"
 
     def _repr_html_(self) -> str:
         top = SHOWN if len(self.table.metrics) == 1 else None
@@ -166,7 +166,7 @@ def load(
     root: Path | str | None = None,
     sweep: Path | str | None = None,
     columns: Columns | None = None,
-) -> Trials:
+) -> Results:
     """The trials of one study, which may be running, or of a file or storage of another tool.
 
     Args:
@@ -192,7 +192,7 @@ def load_all(
     root: Path | str | None = None,
     sweep: Path | str | None = None,
     columns: Columns | None = None,
-) -> list[Trials]:
+) -> list[Results]:
     """The trials of several sources, and of all budgets of a study. Arguments and errors are those of ``load``."""
     names: list[str] = []
     for source in sources:
@@ -203,7 +203,7 @@ def load_all(
     tables = read_tables(
         names, root=_root(root, submitted), sweep=None if sweep is None else Path(sweep), columns=columns
     )
-    return [Trials(table=table) for table in tables]
+    return [Results(table=table) for table in tables]
 
 
 def submit(

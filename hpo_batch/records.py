@@ -271,7 +271,9 @@ class Attempt:
     ending: str = ""
     """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
     gpu_count: float = 0
-    """GPUs of all ranks of its worker, on all nodes; 1/k for each of k workers sharing one"""
+    """GPUs of all ranks of its worker, on all nodes; 1/k for each of k workers or trials sharing one"""
+    fused: int = 1
+    """trials that its worker trained together: ``[job] fuse``"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -297,6 +297,8 @@ def _cells(worker: WorkerStatus, *, lease: float | None) -> tuple[str, ...]:
         again = f"/{worker.attempt}" if worker.attempt and worker.attempt > 1 else ""
         since = f" for {_span(worker.trial_s)}" if worker.trial_s is not None else ""
         trial = f"trial {worker.trial}{again}{since}"
+        if (others := len(worker.trials) - 1) > 0:
+            trial = f"trial {worker.trial}{again} and {others} with it{since}"
     seen = f"seen {_span(lease)} ago" if lease is not None else ""
     gloss = f" ({worker.gloss})" if worker.gloss else ""
     gpus = f"GPU {named_gpus(worker.gpus, worker.gpu_count)}" if worker.gpus else ""

@@ -26,6 +26,8 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     """``complete``, ``pruned``, a ``Reason`` or a ``Cause``; empty while it runs"""
     moved: bool
     """whether it left a newer checkpoint than the one it resumed from"""
+    fused: int = 1
+    """trials that shared its worker: each has one of so many parts of the worker's time"""
 
     @property
     def seconds(self) -> float | None:
@@ -45,5 +47,5 @@ def spans(trial: ScannedTrial) -> list[Span]:
             continue
         if facts is not None:
             who = (facts.worker, facts.job, facts.host, facts.gpus_held)
-            intervals.append(Span(trial.number, number, *who, facts.started, end.time, end.how, end.moved))
+            intervals.append(Span(trial.number, number, *who, facts.started, end.time, end.how, end.moved, facts.fused))
     return intervals

@@ -113,6 +113,8 @@ class AttemptFacts(msgspec.Struct, frozen=True, gc=False):
     gpus: list[str] = []
     gpu_count: float | None = None
     submission: str = ""
+    fused: int = 1
+    """trials that share its worker, in one process"""
 
     @property
     def gpus_held(self) -> float:

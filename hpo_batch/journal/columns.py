@@ -57,7 +57,7 @@ def trial_columns(trials: Sequence[ScannedTrial], *, objectives: int) -> dict[st
 def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
     """All attempts, ordered by trial and attempt number.
 
-    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission`` and the fields of
+    Columns: ``number attempt how started ended seconds node gpus gpu_count job submission fused`` and the fields of
     ``records.Usage``; times in seconds since the epoch.
 
     Raises:
@@ -98,6 +98,7 @@ def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         "gpu_count": [attempt.gpus_held for _, _, attempt, _ in attempts],
         "job": _shared(attempt.job for _, _, attempt, _ in attempts),
         "submission": _shared(attempt.submission for _, _, attempt, _ in attempts),
+        "fused": [attempt.fused for _, _, attempt, _ in attempts],
         **{name: [ending.usage.get(name) for _, _, _, ending in attempts] for name in USAGE},
     }
 

@@ -383,4 +383,5 @@ def _attempt(trial: ScannedTrial, number: int) -> Attempt | None:
         started=facts.started,
         ended=end.time,
         ending=end.how,
+        fused=facts.fused,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo_batch.errors import StorageError, UserError
-from hpo_batch.objective.load import find_function, missing_files
+from hpo_batch.objective.load import find_function, many_of, missing_files
 from hpo_batch.objective.mistakes import mistakes
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome, who_may_replace
@@ -63,6 +63,11 @@ def objective_warnings(sweep: Sweep) -> list[str]:
             find_function(objective.function)
         except UserError as error:
             missing.append(f"objective.function: {error}")
+        if sweep.job.fuse != "auto" and sweep.job.fused > 1:
+            try:
+                find_function(many_of(objective.function))
+            except UserError as error:
+                missing.append(f"job.fuse: {error}")
     if objective.command is not None:
         missing += [f"objective.command: {file}" for file in missing_files(objective)]
     return missing

@@ -62,10 +62,10 @@ class _Life:
     last: float
     busy: float = 0.0
 
-    def add(self, started: float, ended: float) -> None:
-        """Add an attempt."""
+    def add(self, started: float, ended: float, *, of: int) -> None:
+        """Add an attempt, one of so many that the worker runs at once; where it runs fewer, it is idle in part."""
         self.first, self.last = min(self.first, started), max(self.last, ended)
-        self.busy += max(0.0, ended - started)
+        self.busy += max(0.0, ended - started) / of
 
 
 def add_up(
@@ -93,11 +93,12 @@ def add_up(
         ended = end_of(span) if span.ended is None or span.how == "lost" else span.ended
         seconds = max(0.0, ended - span.started)
         kind = _kind(span, state_of(span.trial))
-        of_workers[kind] += seconds
+        of_workers[kind] += seconds / span.fused
         of_gpus[kind] += seconds * span.gpus
-        most_gpus = max(most_gpus, span.gpus)
-        life = lives.setdefault(span.worker, _Life(gpus=span.gpus, first=span.started, last=ended))
-        life.add(span.started, ended)
+        whole = span.gpus * span.fused
+        most_gpus = max(most_gpus, whole)
+        life = lives.setdefault(span.worker, _Life(gpus=whole, first=span.started, last=ended))
+        life.add(span.started, ended, of=span.fused)
     has_gpus = most_gpus > 0
     idle = _idle(lives, workers, has_gpus=has_gpus, task_gpus=task_gpus)
     return Hours(

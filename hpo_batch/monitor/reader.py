@@ -127,7 +127,7 @@ class StudyHistory(StudyReader):
         super()._begin()
         self._ended: list[Span] = []
         self._seconds: list[tuple[float, bool]] = []
-        """for each ended trial: seconds of all its attempts together, and whether it is finished"""
+        """for each ended trial: seconds of a worker for all its attempts together, and whether it is finished"""
         self._counted = 0
         self._failures: tuple[FailureGroup, ...] = ()
         self._failures_at: tuple[int, int] | None = None
@@ -143,7 +143,8 @@ class StudyHistory(StudyReader):
             found = spans(trial)
             self._ended += found
             if found:
-                seconds = sum(span.seconds or 0.0 for span in found if span.how != "lost")
+                # of a worker's time: trials that it trains together have one part of it each
+                seconds = sum((span.seconds or 0.0) / span.fused for span in found if span.how != "lost")
                 self._seconds.append((seconds, trial.state.finished))
         self._counted = len(self.state.endings)
 

@@ -326,18 +326,18 @@ def _eta(state: JournalState, study: StudyHistory, live: Sequence[WorkerStatus])
         [seconds for seconds, _ in ended],
         finished=sum(is_finished for _, is_finished in ended),
         remaining=state.counts().remaining,
-        running=[worker.trial_s for worker in working if worker.trial_s is not None],
+        running=[seconds for worker in working for seconds in worker.trials_s],
         left=[worker.left_s for worker in working],
     )
 
 
 def _hours(snapshot: Snapshot, remaining_time: Eta, charged: Sequence[AccountingRow] | None) -> Hours:
     state, now = snapshot.state, snapshot.now
-    running = {(worker.trial, worker.attempt) for worker in snapshot.live}
+    running = {number for worker in snapshot.live for number in worker.trials}
     looks = itertools.count()
 
     def end_of(span: Span) -> float:
-        if span.ended is None and (span.trial, span.attempt) in running:
+        if span.ended is None and span.trial in running:
             return now
         noticed = now if span.ended is None else span.ended
         seen = last_sign(snapshot.home.attempt(span.trial, span.attempt)) if next(looks) < MOST_LOOKED_AT else None

@@ -163,7 +163,8 @@ def _heading(record: TrialRecord, which: int, run: Attempt | None, attempts: int
     place = ""
     if run is not None:
         gpus = f", GPU {named_gpus(run.gpus, run.gpu_count)}" if run.gpus else ""
-        place = f", attempt {which} of {attempts} on {run.host} (job {run.job}{gpus})"
+        fused = f"; one of up to {run.fused} in its process, whose output this is" if run.fused > 1 else ""
+        place = f", attempt {which} of {attempts} on {run.host} (job {run.job}{gpus}){fused}"
     yield Note(text=one_line(f"trial {record.number}{name}: {record.state.name}{place}"))
     if record.reason:
         yield Note(text=one_line(f"reason: {record.reason}: {record.message or 'no message'}"))

@@ -52,6 +52,10 @@ class WorkerStatus:
     attempt: int | None = None
     trial_s: float | None = None
     """how long the attempt has been running"""
+    trials: tuple[int, ...] = ()
+    """all trials that it runs; several only with [job] fuse, and then ``trial`` is the first of them"""
+    trials_s: tuple[float, ...] = ()
+    """how long each has been running, divided by the trials that share the worker"""
     seen_s: float | None = None
     """seconds since it refreshed its lease, by the clock of the file system; None if it has none"""
     elapsed_s: float | None = None
@@ -98,10 +102,21 @@ class _Running:
     number: int
     attempt: int
     started: float
+    fused: int
     owner: Owner
 
-    def add_to(self, status: WorkerStatus, now: float) -> WorkerStatus:
-        return replace(status, trial=self.number, attempt=self.attempt, trial_s=max(0.0, now - self.started))
+
+def _with_trials(status: WorkerStatus, running: Sequence[_Running], now: float) -> WorkerStatus:
+    """A worker with the trials that it runs."""
+    first = running[0]
+    return replace(
+        status,
+        trial=first.number,
+        attempt=first.attempt,
+        trial_s=max(0.0, now - first.started),
+        trials=tuple(one.number for one in running),
+        trials_s=tuple(max(0.0, now - one.started) / one.fused for one in running),
+    )
 
 
 def find_workers(
@@ -124,21 +139,21 @@ def find_workers(
     """
     owners, unseen = _read_cards(folder)
     running = _running_trials(state)
-    for name, trial in running.items():
-        owners.setdefault(name, trial.owner)
+    for name, trials in running.items():
+        owners.setdefault(name, trials[0].owner)
     mine = {job for submission in submissions for job in queue.jobs_of(submission)}
     rows = {task: row for task, row in queue.rows.items() if task.job in mine}
     found: list[WorkerStatus] = []
     for name, owner in sorted(_newest_runs(owners).items()):
         status = _judge(owner, rows, queue, seen=_seen(folder, name, now), lease_s=lease_s, now=now)
         if status is not None:
-            found.append(running[name].add_to(status, now) if name in running else status)
+            found.append(_with_trials(status, running[name], now) if name in running else status)
     with_worker = {ArrayTask.parse(worker.job) for worker in found if worker.job != "local"}
     bare = [row for task, row in rows.items() if row.state.live and task not in with_worker]
     found += [_without_worker(row, began=began, now=queue.asked) for row in bare]
     found += _young_workers(submissions, {worker.pid for worker in found}, now=now)
     there = {worker.worker for worker in found}
-    abandoned = sorted(trial.number for name, trial in running.items() if name not in there)
+    abandoned = sorted(trial.number for name, trials in running.items() if name not in there for trial in trials)
     return Workers(there=tuple(sorted(found, key=_place)), abandoned=tuple(abandoned), unseen=unseen)
 
 
@@ -151,20 +166,27 @@ def _read_cards(folder: Path) -> tuple[dict[str, Owner], tuple[str, ...]]:
     return dict(leases.read_owners(folder)), ()
 
 
-def _running_trials(state: JournalState) -> dict[str, _Running]:
-    """Running trials by their worker's name."""
-    running = {}
-    for number in state.by_state[TrialState.RUNNING]:
+def _running_trials(state: JournalState) -> dict[str, list[_Running]]:
+    """Running trials by their worker's name, in order."""
+    running: dict[str, list[_Running]] = {}
+    for number in sorted(state.by_state[TrialState.RUNNING]):
         trial = state.trials[number]
         if facts := trial.attempt_facts(trial.attempt):
-            running[facts["worker"]] = _Running(
-                number=number, attempt=trial.attempt, started=facts["started"], owner=_owner(facts)
+            one = _Running(
+                number=number,
+                attempt=trial.attempt,
+                started=facts["started"],
+                fused=facts.get("fused", 1),
+                owner=_owner(facts),
             )
+            running.setdefault(facts["worker"], []).append(one)
     return running
 
 
 def _owner(facts: Mapping[str, Any]) -> Owner:
     known = {name: facts[name] for name in Owner.__dataclass_fields__ if name in facts}
+    if facts.get("fused", 1) > 1 and known.get("gpu_count") is not None:
+        known["gpu_count"] *= facts["fused"]  # the claim has the trial's part
     return Owner(**{"pid": 0, "start": 0, "boot": "", **known, "gpus": tuple(facts.get("gpus", ()))})
 
 

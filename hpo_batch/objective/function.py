@@ -21,6 +21,7 @@ from hpo_batch.files import open_regular, unlink_if_empty
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, format_traceback, of_exception, of_return, was_hit
 from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trials import ManyFunction, Trials
 from hpo_batch.records import GivenBack, Outcome
 
 
@@ -30,6 +31,8 @@ class FunctionObjective:
 
     function: Callable[[Trial], object]
     wanted: Wanted
+    many: ManyFunction | None = None
+    """trains several trials together, if the sweep asks for it"""
 
     def run(self, trial: Trial) -> Outcome | GivenBack:
         """Call the function. KeyboardInterrupt and StorageError propagate, since they are not failures of the function.
@@ -47,10 +50,23 @@ class FunctionObjective:
                 _await_signal(error, trial)
                 outcome = of_exception(error, wanted=self.wanted, progress=trial.progress)
                 if not (isinstance(error, SystemExit) and error.code in (None, 0)):
-                    _print_traceback(error)
+                    print_traceback(error)
                 _free_frames(error)
                 return outcome
         return of_return(returned, wanted=self.wanted, progress=trial.progress)
+
+
+def call_many(many: ManyFunction, trials: Trials, *, folder: Path) -> BaseException | None:
+    """Call a user's ``train_many``, with its output in a folder; returns what it raised."""
+    with captured(folder):
+        try:
+            many.function(trials)
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt | StorageError):
+                print_traceback(error)
+            _free_frames(error)
+            return error
+    return None
 
 
 def where_it_is(thread: int) -> tuple[str, str]:
@@ -66,7 +82,7 @@ def where_it_is(thread: int) -> tuple[str, str]:
     return f"{last.name} ({Path(last.filename).name}, line {last.lineno})", text
 
 
-def _print_traceback(error: BaseException) -> None:
+def print_traceback(error: BaseException) -> None:
     """Write the traceback to descriptor 2: user code may have closed or replaced ``sys.stderr``."""
     _flush(sys.stderr)
     with contextlib.suppress(OSError):

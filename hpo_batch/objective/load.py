@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hpo_batch.errors import UserError
 from hpo_batch.extras import EXTRAS, install, require
@@ -24,6 +24,7 @@ from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template, split
 from hpo_batch.objective.trial import Trial
+from hpo_batch.objective.trials import ManyFunction, read_many
 from hpo_batch.records import GivenBack, Outcome
 from hpo_batch.text.names import did_you_mean
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 OURS = "hpo_batch.training."
 """trainers that ship with hpo-batch, which need torch"""
+MANY: Final = "train_many"
+"""name of the optional function that trains several trials together"""
 
 
 class Objective(Protocol):
@@ -120,6 +123,27 @@ def _no_arguments() -> Iterator[None]:
         yield
     finally:
         sys.argv = ours
+
+
+def many_of(spec: str) -> str:
+    """The name of the ``train_many`` in the module of a function, ``package.module:train_many``."""
+    return f"{_split(spec)[0]}:{MANY}"
+
+
+def import_many(spec: str, *, must: bool) -> ManyFunction | None:
+    """The ``train_many`` beside the function ``package.module:name``, which is imported already; None without one.
+
+    Args:
+        spec: of the function.
+        must: whether to reject a module without one.
+
+    Raises:
+        UserError: see ``import_function``, or it does not say its shape.
+    """
+    found = getattr(sys.modules[_split(spec)[0]], MANY, None)
+    if found is None and not must:
+        return None
+    return read_many(import_function(many_of(spec)), spec=many_of(spec))
 
 
 def find_function(spec: str, *, cwd: Path | None = None) -> Path | None:

@@ -138,7 +138,7 @@ def of_exception(error: BaseException, *, wanted: Wanted, progress: Progress) ->
     if isinstance(error, SystemExit):
         reason, message = Reason.EXIT_CODE, f"the function called sys.exit({error.code!r})"
     else:
-        reason, message = _reason_of(error), f"{type(error).__name__}: {text}" if text else type(error).__name__
+        reason, message = reason_of(error), f"{type(error).__name__}: {text}" if text else type(error).__name__
     return Failed(
         reason=reason,
         message=_one_line(message),
@@ -310,7 +310,8 @@ def _is_our_doing(ended: Ended, stopping: Stopping | None) -> bool:
     return has_sigterm or is_signal(ended.code, STOP_SIGNALS | ended.sent)
 
 
-def _reason_of(error: BaseException) -> Reason:
+def reason_of(error: BaseException) -> Reason:
+    """Why an exception failed its trial."""
     for cause in _causes(error):
         text = _text_of(cause)
         is_gpu = any(kind.__name__ == "OutOfMemoryError" for kind in type(cause).__mro__)

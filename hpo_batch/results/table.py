@@ -35,6 +35,7 @@ ATTEMPT_COLUMNS = (
     "gpu_count",
     "job",
     "submission",
+    "fused",
     *USAGE,
 )
 REPORT_COLUMNS = ("number", "step", "value")
@@ -54,9 +55,9 @@ class TrialsTable:
     several seeds ``n_seeds``, ``value_std`` and, as JSON lists, ``seeds`` and ``value_by_seed``; with repeats
     ``replicate_of``; with constraints of Optuna's ``constraints_*`` and ``feasible``, whether all of them are kept"""
     attempts: pd.DataFrame
-    """``number attempt how started ended seconds node gpus gpu_count job submission``, then the fields of
+    """``number attempt how started ended seconds node gpus gpu_count job submission fused``, then the fields of
     ``records.Usage``; the count is the GPUs that its worker held: those of all its ranks, on all nodes; 1/k of a GPU
-    shared by k workers"""
+    shared by k workers, or by k trials that one worker trained together, which is also in ``fused``"""
     metrics: tuple[str, ...]
     directions: tuple[str, ...]
     counts: Counts

@@ -18,6 +18,7 @@ from hpo_batch.records import Configuration, GivenBack, Idle, IdleWhy, Reason, T
 from hpo_batch.space.space import Space
 from hpo_batch.store.attempt_archive import KeptEnd
 from hpo_batch.study import policy
+from hpo_batch.study.alike import Alike
 from hpo_batch.study.end_records import EndRecords
 from hpo_batch.study.quota import Arm
 from hpo_batch.study.remaining import unmade_plans
@@ -111,6 +112,8 @@ class Decider:
     fits: Fits
     newest_checkpoint: Callable[[int], int | None]
     """trial number -> the attempt that saved its newest checkpoint"""
+    alike: Alike | None = None
+    """the block that the trial must fit into; None: any trial will do"""
     too_long: bool = False
     """whether something was skipped because it does not fit into the remaining time"""
 
@@ -134,7 +137,7 @@ class Decider:
                 continue  # it gets that trial's result when that trial ends
             if earlier is not None and earlier.state.finished:
                 return Settled(records=(self.start.answered(planned, earlier),))
-            if self._has_time(planned.configuration):
+            if self._is_alike(planned.configuration) and self._has_time(planned.configuration):
                 candidate = Candidate(configuration=planned.configuration, origin=planned.origin)
                 return self.start.new_trial(self.state, candidate, planned)
         # the rest of the target is reserved for planned trials that have to wait
@@ -150,7 +153,7 @@ class Decider:
             except UserError as error:
                 message = f"{ENQUEUED} with plain Optuna: {error}"
                 return Settled(records=self.end.failure(trial, Reason.INVALID, message))
-            if self._has_time(configuration):
+            if self._is_alike(configuration) and self._has_time(configuration):
                 resumes = self.newest_checkpoint(number)
                 return self.start.next_attempt(self.state, trial, configuration, resumes=resumes)
         return None
@@ -164,7 +167,7 @@ class Decider:
                 earlier = self._earlier(candidate.configuration)
                 if earlier is not None and not may_repeat(self._sweep, earlier):
                     continue
-                if self._has_time(candidate.configuration):
+                if self._is_alike(candidate.configuration) and self._has_time(candidate.configuration):
                     return self.start.new_trial(self.state, candidate, None)
         if self.too_long:
             return Idle(why=IdleWhy.NO_TIME)
@@ -179,6 +182,9 @@ class Decider:
         if self.too_long:
             return Idle(why=IdleWhy.NO_TIME)
         return Idle(why=IdleWhy.IN_FLIGHT if self.state.counts().remaining else IdleWhy.TARGET_MET)
+
+    def _is_alike(self, configuration: Configuration) -> bool:
+        return self.alike is None or self.alike.fits(configuration)
 
     def _has_time(self, configuration: Configuration) -> bool:
         fits = self.fits(configuration)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
@@ -14,11 +14,14 @@ from hpo_batch.records import Claim, Idle, IdleWhy, Outcome, Owner
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.home import Marker
 from hpo_batch.store.worker_name import WorkerName
+from hpo_batch.study.alike import Alike
 from hpo_batch.study.claim import Decider, Decision, Draws, Fits, LostAttempt, Redraw, Settled, give_back_lost
 from hpo_batch.study.endings import Ending, Endings
 from hpo_batch.study.lost_attempts import AttemptFacts, LostAttempts
 from hpo_batch.study.patience import patiently, raises_storage_errors
+from hpo_batch.study.quota import Arm
 from hpo_batch.study.remaining import unmade_plans
+from hpo_batch.study.samplers import Candidate
 from hpo_batch.study.start_records import Grant, StartRecords
 from hpo_batch.study.study_journal import StudyJournal
 
@@ -71,13 +74,16 @@ class Claims:
     def owner(self) -> Owner:
         return self._lost_attempts.owner
 
-    def claim(self, at_most: int, fits: Fits) -> tuple[Claim, ...] | Idle:
+    def claim(self, at_most: int, fits: Fits, *, alike: Alike | None = None) -> tuple[Claim, ...] | Idle:
         """Up to ``at_most`` trials, or why there is none.
+
+        Args:
+            alike: the block that they are for, if they are to be trained as one.
 
         Raises:
             StorageError: the journal still cannot be read or written after all retries.
         """
-        return patiently("the next claim", lambda: self._claim(at_most, fits), only_transient=True)
+        return patiently("the next claim", lambda: self._claim(at_most, fits, alike=alike), only_transient=True)
 
     def tell_and_claim(self, claim: Claim, outcome: Outcome, fits: Fits) -> tuple[Claim, ...] | Idle:
         """Record how an attempt ended, then claim one trial: in one transaction where many workers wait for the lock.
@@ -103,12 +109,13 @@ class Claims:
                 self._endings.tell(ending, tried=True)
             return self.claim(1, fits)
 
-    def draw(self, *, again: bool, count: int = 1) -> Draws:
+    def draw(self, *, again: bool, count: int = 1, alike: Alike | None = None) -> Draws:
         """Candidates for every quota arm, drawn before the lock is taken.
 
         Args:
             again: whether other workers took the last draw's candidates: draw more.
             count: trials to claim together.
+            alike: the block that they are for. Without values, the sampler's first candidate decides them.
 
         Raises:
             UserError: the study has no trial yet, and no draw gave a valid configuration.
@@ -117,24 +124,49 @@ class Claims:
         counts = state.counts()
         if counts.waiting > 0 or counts.finished + counts.running >= counts.target or self._has_planned_left():
             return Draws(candidates={}, used_up=False)
+        if alike is not None and alike.values is not None:
+            return Draws(candidates=self._like(alike, count), used_up=False)
         draws = {
-            arm: source.draw(state, seed=self._draw_seed(i), again=again, count=count)
+            arm: source.draw(state, seed=self._draw_seed(i), again=again, count=count if alike is None else 1)
             for i, (arm, source) in enumerate(self._journal.revision.sources.items())
         }
         used_up = all(draw.used_up for draw in draws.values())
         refused = next((draw.refused for draw in draws.values() if draw.refused), "") if used_up else ""
         if refused and not state.trials:
             raise UserError(refused)
-        candidates = {arm: draw.candidates for arm, draw in draws.items()}
+        candidates: dict[Arm, Sequence[Candidate]] = {arm: draw.candidates for arm, draw in draws.items()}
+        if alike is not None and count > 1:
+            due = self._journal.revision.quotas.in_order_due(state.trials)
+            first = next((candidates[arm][0] for arm in due if candidates.get(arm)), None)
+            if first is not None:
+                others = self._like(alike.of(first.configuration), count)
+                candidates = {arm: [*found, *others[arm]] for arm, found in candidates.items()}
         return Draws(candidates=candidates, used_up=used_up, refused=refused)
 
+    def _like(self, alike: Alike, count: int) -> dict[Arm, list[Candidate]]:
+        """Candidates of one shape, which ``alike`` has."""
+        assert alike.values is not None
+        state = self._journal.state
+        return {
+            arm: [
+                candidate
+                for candidate in source.draw_like(state, alike.values, seed=self._draw_seed(i), count=count)
+                if alike.fits(candidate.configuration)
+            ]
+            for i, (arm, source) in enumerate(self._journal.revision.sources.items())
+        }
+
     @raises_storage_errors
-    def _claim(self, at_most: int, fits: Fits, *, after: Ending | None = None) -> tuple[Claim, ...] | Idle:
+    def _claim(
+        self, at_most: int, fits: Fits, *, after: Ending | None = None, alike: Alike | None = None
+    ) -> tuple[Claim, ...] | Idle:
         """As ``claim``, once.
 
         Args:
             after: the end of the worker's last attempt, recorded in the first transaction.
+            alike: see ``claim``.
         """
+        joins = alike is not None and alike.values is not None
         redraws, must_look = 0, False
         while redraws < MOST_REDRAWS:
             began = time.monotonic()
@@ -147,10 +179,10 @@ class Claims:
             self._lost_attempts.watch.was_blind(time.monotonic() - began)
             self._journal.load_revision()
             self._journal.note_todays_keys()
-            draws = self.draw(again=redraws > 0, count=at_most)
+            draws = self.draw(again=redraws > 0, count=at_most, alike=alike)
             looks = must_look or self._lost_attempts.is_look_due
             lost = self._lost_attempts.find() if looks else {}
-            decided = self._decide(at_most, draws, fits, lost=lost, after=after)
+            decided = self._decide(at_most, draws, fits, lost=lost, after=after, alike=alike)
             if after is not None and not after.is_told:
                 self._endings.settle(after)
             self._endings.drop_checkpoints(number for number, attempt in lost.items() if attempt.end is not None)
@@ -161,13 +193,22 @@ class Claims:
                 if decided.last.why is not IdleWhy.IN_FLIGHT or looks:
                     return decided.last
                 must_look = True  # a worker that holds one of the remaining trials may have died since the last look
+            if joins and isinstance(decided.last, Redraw):
+                return Idle(why=IdleWhy.IN_FLIGHT, detail="nothing of this shape is left")
             redraws += isinstance(decided.last, Redraw)
         raise StorageError(
             f"could not claim a trial of '{self.home.name}' in {MOST_REDRAWS} attempts; try fewer workers"
         )
 
     def _decide(
-        self, at_most: int, draws: Draws, fits: Fits, *, lost: Mapping[int, LostAttempt], after: Ending | None
+        self,
+        at_most: int,
+        draws: Draws,
+        fits: Fits,
+        *,
+        lost: Mapping[int, LostAttempt],
+        after: Ending | None,
+        alike: Alike | None,
     ) -> _Decided:
         """Under the lock: end what dead workers held, then grant up to ``at_most`` trials."""
         with self._journal.transaction() as transaction:
@@ -179,35 +220,39 @@ class Claims:
             records = give_back_lost(self._endings.records, self._journal.state, lost)
             if records:
                 self._journal.state.apply(transaction.append(records, sync=True))
-            claims, last = self._grant(transaction, at_most, draws, fits)
+            claims, last = self._grant(transaction, at_most, draws, fits, alike)
         for claim in claims:
             self._granted.add(claim.token)
             self._journal.starting = 0
         return _Decided(claims=claims, last=last, given_back=given_back)
 
     def _grant(
-        self, transaction: Transaction, at_most: int, draws: Draws, fits: Fits
+        self, transaction: Transaction, at_most: int, draws: Draws, fits: Fits, alike: Alike | None
     ) -> tuple[tuple[Claim, ...], Decision]:
         """Decide until there are ``at_most`` claims, or the decision is not a trial."""
         claims: tuple[Claim, ...] = ()
         while True:
             decision = Decider(
                 state=self._journal.state,
-                start=self._start_records(),
+                start=self._start_records(1 if alike is None else alike.size),
                 end=self._endings.records,
                 draws=draws,
                 fits=fits,
                 newest_checkpoint=lambda number: attempt_folder.newest_checkpoint(self.home, number),
+                alike=alike,
             ).decide()
             if isinstance(decision, Grant | Settled):
                 self._journal.state.apply(transaction.append(decision.records, sync=True))
             if isinstance(decision, Grant):
                 claims += (decision.claim,)
+                alike = alike and alike.of(decision.claim.configuration)
             if not isinstance(decision, Grant) or len(claims) == at_most:
                 return claims, decision
 
-    def _start_records(self) -> StartRecords:
-        return StartRecords(revision=self._journal.revision, owner=self.owner, writer=self._writer, now=self._clock())
+    def _start_records(self, fused: int) -> StartRecords:
+        return StartRecords(
+            revision=self._journal.revision, owner=self.owner, writer=self._writer, now=self._clock(), fused=fused
+        )
 
     def _has_planned_left(self) -> bool:
         """Whether a planned trial does not exist yet: then the next claim needs no draw."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hpo_batch.errors import StorageError, Superseded
@@ -26,7 +26,7 @@ from hpo_batch.study.study_journal import StudyJournal
 log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Ending:
     """How an attempt ended, not yet in the journal."""
 
@@ -112,6 +112,33 @@ class Endings:
 
         patiently(f"trial {claim.number}: its end", attempt)
         self.settle(ending)
+
+    def tell_all(self, endings: Sequence[Ending]) -> list[Ending]:
+        """As ``tell`` for several, in one transaction; returns those whose trials another worker has.
+
+        Raises:
+            StorageError: the journal still cannot be written after all retries.
+        """
+        superseded: list[Ending] = []
+        tried = False
+
+        def attempt() -> None:
+            nonlocal tried
+            was_tried, tried = tried, True
+            superseded.clear()
+            with self._journal.transaction() as transaction:
+                for ending in endings:
+                    try:
+                        self.append(transaction, ending)
+                    except Superseded:
+                        if not (was_tried and self._was_ended_by_us(ending.claim)):  # see ``tell``
+                            superseded.append(ending)
+
+        patiently(f"the ends of {len(endings)} trials", attempt)
+        for ending in endings:
+            if ending not in superseded:
+                self.settle(ending)
+        return superseded
 
     def append(self, transaction: Transaction, ending: Ending) -> None:
         """Append an attempt's end, with its pending reports, if its claim is still valid.

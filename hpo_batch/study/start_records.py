@@ -39,6 +39,8 @@ class StartRecords:
     owner: Owner
     writer: Writer
     now: float
+    fused: int = 1
+    """trials that share the worker, in one process"""
 
     def new_trial(self, state: JournalState, candidate: Candidate, planned: Planned | None) -> Grant:
         """A new trial that runs at once: a single record with all parameters, so that a kill cannot leave a part."""
@@ -137,7 +139,12 @@ class StartRecords:
         return facts
 
     def _attempt_facts(self, token: str) -> dict[str, object]:
-        return {**self.owner.facts, "token": token, "started": self.now}
+        facts = {**self.owner.facts, "token": token, "started": self.now}
+        if self.fused > 1:
+            held = self.owner.gpu_count if self.owner.gpu_count is not None else len(self.owner.gpus)
+            # a share of the worker and its GPU, so that hours are not counted for each trial
+            facts |= {"fused": self.fused, "gpu_count": held / self.fused}
+        return facts
 
     def _bracket(self, state: JournalState) -> dict[str, object]:
         brackets = self.revision.brackets

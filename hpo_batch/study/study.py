@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hpo_batch.journal.attributes import FAILURE
@@ -17,8 +17,9 @@ from hpo_batch.records import Cause, Claim, Configuration, GivenBack, Idle, Outc
 from hpo_batch.store import attempt_folder, durations, leases, nodes
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study import patience
+from hpo_batch.study.alike import Alike
 from hpo_batch.study.claims import Claims
-from hpo_batch.study.endings import Endings
+from hpo_batch.study.endings import Ending, Endings
 from hpo_batch.study.lost_attempts import LostAttempts
 from hpo_batch.study.patience import raises_storage_errors
 from hpo_batch.study.reports import Reports
@@ -83,18 +84,21 @@ class Study:
         """Seconds between retries of a file operation."""
         return patience.RETRY_PAUSES_S
 
-    def claim(self, at_most: int = 1, *, fits: Callable[[Configuration], bool] = always) -> tuple[Claim, ...] | Idle:
+    def claim(
+        self, at_most: int = 1, *, fits: Callable[[Configuration], bool] = always, alike: Alike | None = None
+    ) -> tuple[Claim, ...] | Idle:
         """Up to ``at_most`` trials to run, claimed in one transaction, or why there is none.
 
         Args:
             fits: whether there is time to train a configuration; asked before its trial is created.
+            alike: the block that they are for: all have the same values of some parameters.
 
         Raises:
             StorageError: the journal still cannot be read or written after all retries.
         """
         if self._lease is not None:
             self._lease.keep()
-        return self.claims.claim(at_most, fits)
+        return self.claims.claim(at_most, fits, alike=alike)
 
     def tell(self, claim: Claim, outcome: Outcome) -> None:
         """Record how the attempt ended, first in its folder and then in the journal.
@@ -104,6 +108,21 @@ class Study:
             StorageError: the journal still cannot be written after all retries; the result is in the folder.
         """
         self.endings.tell(self.endings.of_outcome(claim, outcome))
+
+    def keep(self, claim: Claim, outcome: Outcome) -> Ending:
+        """The first half of ``tell``: the result lies in the attempt's folder, and ``tell_all`` records it."""
+        return self.endings.of_outcome(claim, outcome)
+
+    def tell_all(self, endings: Sequence[Ending]) -> list[Ending]:
+        """The second half of ``tell`` for several trials, in one transaction.
+
+        Returns:
+            Those whose trials another worker has; their outcomes do not count.
+
+        Raises:
+            StorageError: the journal still cannot be written after all retries; the results are in the folders.
+        """
+        return self.endings.tell_all(endings)
 
     def tell_and_claim(
         self, claim: Claim, outcome: Outcome, *, fits: Callable[[Configuration], bool] = always

@@ -124,3 +124,12 @@ Number = Annotated[float, Limits(strict=True)]
 Options = Annotated[dict[str, Any], Through(_option, "after")]
 Policy = Literal["retry", "fail"]
 Direction = Literal["minimize", "maximize"]
+
+
+MOST_FUSED = 1024
+
+
+def fused_trials(value: object) -> object:
+    if value is None or value == "auto" or (type(value) is int and 1 <= value <= MOST_FUSED):
+        return value
+    raise ValueError(f'must be "auto" or a number of trials from 1 to {MOST_FUSED}, not {shown(value)}')

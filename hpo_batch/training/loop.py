@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -168,7 +168,7 @@ def fit(
             metrics = dict(validate(progress.epoch))
         _take(metrics, progress, schedule, model)
         _log_epoch(metrics, train_loss, progress, schedule)
-        trial.report(progress.epoch, **_reported(metrics), train_loss=train_loss)
+        trial.report(progress.epoch, **reported(metrics), train_loss=train_loss)
         is_finished = progress.is_finished(schedule)
         is_due = is_finished or progress.epoch % schedule.checkpoint_every == 0
         if is_due:
@@ -193,7 +193,7 @@ def _take(metrics: dict[str, float], progress: _Progress, schedule: Schedule, mo
     progress.stale_epochs = 0
 
 
-def _reported(metrics: Mapping[str, float]) -> dict[str, float]:
+def reported(metrics: Mapping[str, float]) -> dict[str, float]:
     """What pruners and curves need, formulas of `[metrics]` included; the rest comes once, with the result."""
     return {name: v for name, v in metrics.items() if name.startswith("val_") or name in ("precision", "recall")}
 
@@ -276,10 +276,11 @@ def train_epoch(
         optimizer.step()
         losses.append(loss.detach())
         weights.append(weight)
-    return _mean_loss(torch.stack(losses).tolist(), weights, epoch=epoch)
+    return mean_loss(torch.stack(losses).tolist(), weights, epoch=epoch)
 
 
-def _mean_loss(losses: list[float], weights: list[int], *, epoch: int) -> float:
+def mean_loss(losses: Sequence[float], weights: Sequence[float], *, epoch: int) -> float:
+    """The mean loss of an epoch from those of its steps; raises FloatingPointError if one is not finite."""
     for step, loss in enumerate(losses, start=1):
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss is {loss} in epoch {epoch}, step {step} of {len(losses)}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from hpo_batch.training.attention import Attention
 
 
 def check_heads(**values: int) -> None:
@@ -14,6 +16,18 @@ def check_heads(**values: int) -> None:
             f"{width} = {d_model} cannot be divided among {heads} = {n_heads}; "
             f'add a constraint to the sweep: heads_divide = "{width} % {heads} == 0"'
         )
+
+
+class Position(nn.Module):
+    """A learned vector for each place in a sequence, added to x (B, T, D), T <= `length`. A layer, so that it can be
+    fused."""
+
+    def __init__(self, length: int, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(length, d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.weight[: x.shape[1]]
 
 
 class Block(nn.Module):
@@ -30,10 +44,12 @@ class Block(nn.Module):
             is_causal: a token sees none that comes after it.
         """
         super().__init__()
-        self.n_heads, self.dropout, self.is_causal = n_heads, dropout, is_causal
+        self.n_heads = n_heads
         self.attention_norm = nn.LayerNorm(d_model)
         self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.attention = Attention(dropout, is_causal=is_causal)
         self.out = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(d_model),
             nn.Linear(d_model, d_ff),
@@ -51,7 +67,6 @@ class Block(nn.Module):
     def attend(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).unflatten(2, (3, self.n_heads, -1))  # (B, T, 3, H, D / H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D / H) each
-        dropout = self.dropout if self.training else 0.0
-        x = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=self.is_causal)
-        x = self.out(x.transpose(1, 2).flatten(2))  # (B, T, D)
-        return functional.dropout(x, self.dropout, self.training)
+        x = self.out(self.attention(q, k, v).transpose(1, 2).flatten(2))  # (B, T, D)
+        result: Tensor = self.dropout(x)
+        return result

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -46,26 +47,21 @@ class AttemptTrial(Trial):
         return super().checkpoint
 
 
-def run_attempt(context: WorkerContext, claim: Claim) -> Outcome | GivenBack:
+def run_attempt(context: WorkerContext, claim: Claim, *, again: bool = False) -> Outcome | GivenBack:
     """Run a claim's trial and return how the attempt ended; the caller records it.
+
+    Args:
+        context: of the worker.
+        claim: of the trial.
+        again: whether this attempt has run before, in a block, and may have saved a checkpoint.
 
     Raises:
         Superseded: another worker has the trial.
     """
-    study, tally = context.study, context.tally
-    is_shared = study.sweep.study.shared
-    if is_shared:
-        os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
-    if claim.attempt > 1:
-        _end_earlier(study.home, claim)
     try:
-        folder = study.open_attempt(claim)
+        attempt = Attempt.opened(context, claim, again=again)
     except StorageError as error:
-        return _not_written(claim, error)
-    name = f" ({claim.name})" if claim.name else ""
-    params = ", ".join(f"{name}={value}" for name, value in claim.configuration.searched.items())
-    log.info("trial %s%s: attempt %s, %s", claim.number, name, claim.attempt, params)
-    attempt = _Attempt.of(context, claim, folder)
+        return not_written(claim, error)
     context.signals.take_over()
     measuring = context.meter.begin(is_function=isinstance(context.objective, FunctionObjective))
     try:
@@ -75,14 +71,9 @@ def run_attempt(context: WorkerContext, claim: Claim) -> Outcome | GivenBack:
     except Superseded:
         raise
     except StorageError as error:
-        return _not_written(claim, error)
+        return not_written(claim, error)
     finally:
-        end(attempt.trial)
-        if attempt.trial.has_asked or len(claim.seeds) > 1 or claim.resumes is not None:
-            remove_if_bare(folder / CHECKPOINT)
-            tally.saves = tally.saves or has_checkpoint(folder)
-        if is_shared:
-            open_to_group(study.home, claim)
+        attempt.close()
 
 
 def _end_earlier(home: StudyHome, claim: Claim) -> None:
@@ -110,14 +101,14 @@ def _end_earlier(home: StudyHome, claim: Claim) -> None:
     processes.kill(find)
 
 
-def _not_written(claim: Claim, error: StorageError) -> GivenBack:
+def not_written(claim: Claim, error: StorageError) -> GivenBack:
     """A storage error is not a failure of the trial, which waits for its next attempt."""
     log.warning("trial %s: given back: %s", claim.number, error)
     return GivenBack(cause=Cause.STORAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Attempt:
+class Attempt:
     """One run of the objective, watched because a function may neither return nor call ``should_stop``."""
 
     context: WorkerContext
@@ -128,7 +119,21 @@ class _Attempt:
     """None without ``[failures] stall``"""
 
     @classmethod
-    def of(cls, context: WorkerContext, claim: Claim, folder: Path) -> _Attempt:
+    def opened(cls, context: WorkerContext, claim: Claim, *, again: bool = False) -> Attempt:
+        """An attempt whose folder is there; see ``run_attempt``.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        study = context.study
+        if study.sweep.study.shared:
+            os.umask(sharing.UMASK)  # the study may not have been shared when this worker started
+        if claim.attempt > 1:
+            _end_earlier(study.home, claim)
+        folder = study.open_attempt(claim)
+        name = f" ({claim.name})" if claim.name else ""
+        params = ", ".join(f"{name}={value}" for name, value in claim.configuration.searched.items())
+        log.info("trial %s%s: attempt %s, %s", claim.number, name, claim.attempt, params)
         checkpoint = folder / CHECKPOINT
         stall_s = context.study.sweep.failures.stall
         pulse = None if stall_s is None else Pulse(checkpoint, stall_s=stall_s)
@@ -142,12 +147,22 @@ class _Attempt:
             checkpoint=checkpoint,
             name=claim.name,
             # the earlier attempt's checkpoint may be gone by now
-            resumes=claim.resumes is not None and has_checkpoint(folder),
+            resumes=(again or claim.resumes is not None) and has_checkpoint(folder),
             cpus=context.place.cpus,
             device=context.place.device,
             deadline=context.place.deadline,
         )
         return cls(context=context, claim=claim, trial=AttemptTrial(facts, engine), engine=engine, pulse=pulse)
+
+    def close(self) -> None:
+        """Tidy up once the objective has returned."""
+        context, claim, folder = self.context, self.claim, self.trial.dir
+        end(self.trial)
+        if self.trial.has_asked or len(claim.seeds) > 1 or claim.resumes is not None:
+            remove_if_bare(folder / CHECKPOINT)
+            context.tally.saves = context.tally.saves or has_checkpoint(folder)
+        if context.study.sweep.study.shared:
+            open_to_group(context.study.home, claim)
 
     def announce(self) -> None:
         """Note that SIGTERM arrived: the kill may follow any moment, and then the attempt does not count as lost."""
@@ -169,15 +184,22 @@ class _Attempt:
         if not isinstance(objective, FunctionObjective):
             return seeds.run(afresh, self.trial)
         began, thread = time.time(), threading.get_ident()
-        every_s = 1.0 if self.pulse is None else min(1.0, self.pulse.stall_s / 4)
 
         def last_words(ended: Ending) -> NoReturn:
-            self._last_words(ended, began=began)
+            try:
+                self.record_end(ended, began=began)
+            finally:
+                end_worker(self.context, [self.claim], ended)
 
-        with watched(lambda: self._due(thread), last_words, lock=self.engine.lock, every_s=every_s):
+        with watched(lambda: self.due(thread), last_words, lock=self.engine.lock, every_s=self.look_every_s):
             return seeds.run(afresh, self.trial)
 
-    def _due(self, thread: int) -> Ending | None:
+    @property
+    def look_every_s(self) -> float:
+        """Seconds between two looks of the watchdog."""
+        return 1.0 if self.pulse is None else min(1.0, self.pulse.stall_s / 4)
+
+    def due(self, thread: int) -> Ending | None:
         """How to end the attempt now, because the objective does not stop; None if it may go on."""
         signals, place = self.context.signals, self.context.place
         received, warned = signals.why(place.is_warned), signals.warned
@@ -195,8 +217,8 @@ class _Attempt:
             return stalled(self.trial.progress, wanted=self.engine.wanted, where=where, traceback=stack)
         return None
 
-    def _last_words(self, ended: Ending, *, began: float) -> NoReturn:
-        """Record the end of an attempt whose function does not return, then end the worker."""
+    def record_end(self, ended: Ending, *, began: float) -> None:
+        """Record the end of an attempt whose function does not return."""
         claim, tally = self.claim, self.context.tally
         try:
             if isinstance(ended, Failed):
@@ -209,16 +231,26 @@ class _Attempt:
             log.warning("trial %s: its end could not be recorded: %s", claim.number, error)
         except Superseded as error:
             log.warning("%s: its outcome does not count", error)
-        finally:
-            log.warning("the function of trial %s does not return and cannot be interrupted", claim.number)
-            self._end_worker(Exit.TRIALS_FAILED if isinstance(ended, Failed) else Exit.OK)
 
-    def _end_worker(self, code: Exit) -> NoReturn:
-        study = self.context.study
-        processes.end_descendants()
-        attempt_folder.tidy(study.home, self.claim.number, self.claim.attempt)
-        leases.remove(study.home.workers, study.owner.worker)
-        try:
-            self.context.leave(self.context.tally)
-        finally:
-            processes.end_with_descendants(code)
+
+def end_worker(context: WorkerContext, claims: Sequence[Claim], ended: Ending) -> NoReturn:
+    """End this process after ``record_end``, because a function does not return.
+
+    Args:
+        context: of the worker.
+        claims: what it was running.
+        ended: why.
+    """
+    study = context.study
+    numbers = ", ".join(str(claim.number) for claim in claims)
+    log.warning(
+        "the function of trial%s %s does not return and cannot be interrupted", "s" * (len(claims) > 1), numbers
+    )
+    processes.end_descendants()
+    for claim in claims:
+        attempt_folder.tidy(study.home, claim.number, claim.attempt)
+    leases.remove(study.home.workers, study.owner.worker)
+    try:
+        context.leave(context.tally)
+    finally:
+        processes.end_with_descendants(Exit.TRIALS_FAILED if isinstance(ended, Failed) else Exit.OK)

@@ -24,7 +24,8 @@ from hpo_batch import logs, processes
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
 from hpo_batch.objective.command import CommandObjective
-from hpo_batch.objective.load import Objective, import_function, load, missing_files
+from hpo_batch.objective.function import FunctionObjective
+from hpo_batch.objective.load import Objective, import_function, import_many, load, missing_files
 from hpo_batch.objective.stop import Graces
 from hpo_batch.records import Failed, Owner, Reason, Stopping
 from hpo_batch.scheduler.allocation import Allocation
@@ -320,6 +321,9 @@ def load_objective(sweep: Sweep) -> Objective | Failed:
         objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
         if missing := missing_files(here):
             return Failed(reason=Reason.INVALID, message="; ".join(missing))
+        if sweep.job.fused > 1 and isinstance(objective, FunctionObjective):
+            assert here.function is not None
+            return replace(objective, many=import_many(here.function, must=sweep.job.fuse != "auto"))
         if isinstance(objective, CommandObjective):
             return replace(objective, graces=Graces(preempted_s=sweep.job.grace_s))
         return objective

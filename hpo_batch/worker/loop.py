@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Idle, IdleWhy, Outcome, Pruned, Stopping
 from hpo_batch.worker.attempt import run_attempt
 from hpo_batch.worker.context import WorkerContext
+from hpo_batch.worker.fused import Fused
 from hpo_batch.worker.settle import settle
 from hpo_batch.worker.tally import Tally
 from hpo_batch.worker.walltime import Fits
@@ -37,10 +38,10 @@ def work(context: WorkerContext) -> Tally:
     """
     loop = _Loop(context)
     while loop.has_next():
-        claim = loop.claim()
-        if claim is None:
+        claims = loop.claim()
+        if not claims:
             continue
-        outcome = loop.run(claim)
+        outcome = loop.run(claims)
         if outcome is None or context.is_over():
             continue
         if isinstance(outcome, GivenBack) and outcome.cause is Cause.STORAGE:
@@ -60,6 +61,7 @@ class _Loop:
         self._claimed: tuple[Claim, ...] | Idle | None = None
         """result of the next claim, if it was made together with recording the last trial"""
         self._is_over = False
+        self._fused = Fused.of(context)
 
     def has_next(self) -> bool:
         """Whether to go on; a trial that is already claimed is run even if a signal has arrived since."""
@@ -67,24 +69,44 @@ class _Loop:
             return False
         return self._claimed is not None or not self._is_stopping()
 
-    def claim(self) -> Claim | None:
-        """The next trial; None if there is none at the moment, or none for this worker."""
+    def claim(self) -> tuple[Claim, ...]:
+        """The next trial, or those of the next block; none if there is none at the moment, or none for this worker."""
         if self._claimed is None:
             self._look()
-        answer, self._claimed = self._claimed or self._context.study.claim(fits=self._fits), None
+        fused = self._fused
+        answer = self._claimed or self._context.study.claim(fused.size, fits=self._fits, alike=fused.alike)
+        self._claimed = None
         if not isinstance(answer, Idle):
-            return answer[0]
+            return answer
         if not self._may_change(answer):
             self._end(answer)
-        return None
+        return ()
 
-    def run(self, claim: Claim) -> Outcome | GivenBack | None:
-        """Run an attempt and record its end; None if another worker has the trial."""
+    def run(self, claims: tuple[Claim, ...]) -> Outcome | GivenBack | None:
+        """Run a trial or a block and record all ends; None if there is nothing to decide by."""
+        if self._fused.alike is None:
+            return self._run_alone(claims[0])
+        ended = self._fused.run(claims, fits=self._fits)
+        self._is_over = self._is_over or ended.is_followed
+        outcomes = list(ended.outcomes)
+        for claim in ended.alone:
+            if outcome := self._run_alone(claim, again=True):
+                outcomes.append(outcome)
+        return _weightiest(outcomes)
+
+    def _run_alone(self, claim: Claim, *, again: bool = False) -> Outcome | GivenBack | None:
+        """Run an attempt and record its end; None if another worker has the trial.
+
+        Args:
+            claim: of the trial.
+            again: whether it comes from a block that failed.
+        """
         context, study = self._context, self._context.study
         began = time.time()
         try:
-            outcome = run_attempt(context, claim)
+            outcome = run_attempt(context, claim, again=again)
             goes_on = isinstance(outcome, Complete | Pruned) and not self._is_stopping() and not context.is_over()
+            goes_on = goes_on and not again and self._fused.alike is None
             if goes_on:
                 self._look()
             self._claimed = settle(context, claim, outcome, began=began, fits=self._fits if goes_on else None)
@@ -150,6 +172,17 @@ class _Loop:
 
     def _new_pauses(self) -> Iterator[float]:
         return iter(self._context.study.retry_pauses)
+
+
+def _weightiest(outcomes: Sequence[Outcome | GivenBack]) -> Outcome | GivenBack | None:
+    """Of the ends of a block, the one that decides what the worker does next."""
+
+    def weight(ended: Outcome | GivenBack) -> int:
+        if isinstance(ended, GivenBack):
+            return 3 if ended.cause is Cause.STORAGE else 2 if ended.cause is not Cause.CHECKPOINTED else 0
+        return isinstance(ended, Failed)
+
+    return max(outcomes, key=weight, default=None)
 
 
 def _why_leave_node(study: Study) -> Idle | None:

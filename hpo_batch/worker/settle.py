@@ -31,12 +31,19 @@ def settle(
     if isinstance(ended, GivenBack):
         _give_back(context, claim, ended, began=began)
         return None
-    study, tally = context.study, context.tally
+    study = context.study
     answer = None
     if fits is None:
         study.tell(claim, ended)
     else:
         answer = study.tell_and_claim(claim, ended, fits=fits)
+    note(context, claim, ended, began=began)
+    return answer
+
+
+def note(context: WorkerContext, claim: Claim, ended: Outcome, *, began: float) -> None:
+    """Count and log an outcome that the study has recorded."""
+    study, tally = context.study, context.tally
     seconds = time.time() - began
     tally.progress = tally.progress or study.has_ended(claim)
     if isinstance(ended, Complete):
@@ -50,7 +57,6 @@ def settle(
         tally.failed += not again
         why = f"{ended.reason.value}: {ended.message}"
         log.warning("trial %s: failed after %.1f s%s: %s", claim.number, seconds, again, why)
-    return answer
 
 
 def _give_back(context: WorkerContext, claim: Claim, ended: GivenBack, *, began: float) -> None:

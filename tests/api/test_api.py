@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 import hpo_batch
-from hpo_batch.api import Trials
+from hpo_batch.api import Results
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.launch.facts import Fact, Submitted
 from tests.helpers import REPOSITORY
@@ -116,7 +116,7 @@ def test_budgets_are_loaded_together_or_by_name(folder: Path) -> None:
     assert [one.name for one in hpo_batch.load_all(started)] == ["circle/small", "circle/large"]
     with pytest.raises(UserError, match="several studies: circle/small, circle/large; load one of them"):
         hpo_batch.load(started)
-    assert isinstance(hpo_batch.load("circle/small"), Trials)
+    assert isinstance(hpo_batch.load("circle/small"), Results)
 
 
 @pytest.mark.parametrize(

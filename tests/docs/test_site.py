@@ -43,7 +43,7 @@ def test_every_command_is_on_the_page_of_commands(site: Path) -> None:
             assert f"Usage: hpo-batch {name} " in text
 
 
-@pytest.mark.parametrize("name", ["submit", "wait", "load", "load_all", "Trials", "Trial.report", "Trial.should_stop"])
+@pytest.mark.parametrize("name", ["submit", "wait", "load", "load_all", "Results", "Trial.report", "Trial.should_stop"])
 def test_the_python_reference_has_the_public_names(site: Path, name: str) -> None:
     assert re.search(rf'id="hpo_batch\.[\w.]*{re.escape(name)}"', (site / "python-reference.html").read_text())
 

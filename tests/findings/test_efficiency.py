@@ -41,6 +41,12 @@ def test_gpu_hours_count_every_gpu() -> None:
     assert "3 GPU hours" in found.text
 
 
+def test_trials_trained_together_share_the_hours_of_their_worker() -> None:
+    attempts = [{**attempt(i, "complete", gpus="GPU-1"), "fused": 4, "gpu_count": 0.25} for i in range(4)]
+    found = used(*attempts)
+    assert (found.hours, found.gpu_hours) == (1.0, 1.0)
+
+
 def test_what_slurm_knows_better() -> None:
     one = attempt(0, "complete") | {"job": "7_0", "elapsed_s": 3600.0, "gpu_hours": 4.0, "queue_wait_s": 60.0}
     two = attempt(1, "lost", hours=None) | {"job": "7_0", "elapsed_s": 1800.0, "gpu_hours": 2.0, "queue_wait_s": 60.0}

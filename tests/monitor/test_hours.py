@@ -21,10 +21,11 @@ def span(
     worker: str = "w",
     gpus: float = 1,
     moved: bool = False,
+    fused: int = 1,
 ) -> Span:
     """In hours."""
     ended = None if end is None else end * 3600
-    return Span(trial, 1, worker, "7_0", "n1", gpus, start * 3600, ended, how, moved)
+    return Span(trial, 1, worker, "7_0", "n1", gpus, start * 3600, ended, how, moved, fused)
 
 
 def total(spans: list[Span], states: list[TrialState], **more: object) -> Hours:
@@ -69,6 +70,18 @@ def test_gpus_and_shares_of_them() -> None:
     assert total(spans, [C], work_s=3600.0).to_come == pytest.approx(4.0)
     alone = total([span(0, 2, "complete", gpus=0)], [C], work_s=3600.0)
     assert (alone.unit, alone.complete, alone.to_come) == ("worker", pytest.approx(2.0), pytest.approx(1.0))
+
+
+def test_trials_trained_together_share_the_hours_of_their_worker() -> None:
+    """Four at once for two hours, of which one ended after one: a quarter of the second hour is idle."""
+    for gpus, unit in ((2.0, "GPU"), (0.0, "worker")):
+        ends = (2, 2, 1, 2)
+        spans = [span(0, end, "complete", trial=i, gpus=gpus / 4, fused=4) for i, end in enumerate(ends)]
+        found = total(spans, [C] * 4, work_s=3600.0)
+        each = gpus or 1.0
+        assert (found.unit, found.complete) == (unit, pytest.approx(1.75 * each))
+        assert (found.idle, found.used) == (pytest.approx(0.25 * each), pytest.approx(2 * each))
+        assert found.to_come == pytest.approx(each)
 
 
 def test_time_between_trials_is_idle() -> None:

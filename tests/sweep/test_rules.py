@@ -323,12 +323,22 @@ def test_a_study_that_ends_before_its_target_is_a_warning(load_one: LoadOne) -> 
         ),
         ("mps = true", "13: job.mps: MPS is for workers that share a GPU, but each worker has its own"),
         ("srun = false\nnodes = 2", "13: job.srun: the processes requested by job.nodes can only be started with srun"),
+        ("fuse = 4\nnodes = 2", "13: job.fuse: trials of several processes (nodes, tasks_per_node) cannot be trained"),
+        ("fuse = 0", "13: job.fuse: "),
+        ('fuse = "yes"', "13: job.fuse: "),
         ("workers_per_gpu = 0", "13: job.workers_per_gpu: must be greater than or equal to 1"),
     ],
 )
 def test_processes_on_gpus_and_nodes(told: Told, job: str, line: str) -> None:
     (found,) = told(f'{SPACE}[job]\ntemplate = "cpu"\n{job}\n')
     assert found.startswith(f"sweep.toml:{line}")
+
+
+def test_fused_trials_have_one_seed(told: Told, load_one: LoadOne) -> None:
+    (found,) = told(f"{SPACE}[job]\nfuse = 4\n", "study.replicates=2")
+    assert "job.fuse: a trial with several seeds is trained seed after seed" in found
+    assert load_one(f"{SPACE}[job]\nfuse = 1\n", "study.replicates=2").job.fused == 1
+    assert load_one(f'{SPACE}[job]\nfuse = "auto"\n').job.fused == 16
 
 
 def test_a_local_run_ignores_nodes_and_keeps_what_shares_a_gpu(load_one: LoadOne) -> None:

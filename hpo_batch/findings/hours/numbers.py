@@ -48,7 +48,9 @@ def efficiency(table: TrialsTable) -> Efficiency:
         return _from_trials(table.trials)
     ended = attempts[seconds.notna()]
     hours = seconds[seconds.notna()] / 3600
-    in_gpus = _gpu_hours(ended, hours)
+    if "fused" in ended:  # trials that were trained together share the hours of their worker
+        hours = hours / ended["fused"].fillna(1).clip(lower=1)
+    in_gpus = _gpu_hours(ended, seconds[seconds.notna()])
     failed = ended["how"].isin(FAILURES)
     by_node = _by_node(ended, hours, failed)
     by_outcome = tuple(
@@ -85,9 +87,9 @@ def bad_node(by_node: tuple[tuple[str, float, int, int], ...]) -> tuple[str, flo
     return node, min(1.0, p * len(tested))
 
 
-def _gpu_hours(ended: pd.DataFrame, hours: pd.Series[float]) -> float | None:
+def _gpu_hours(ended: pd.DataFrame, seconds: pd.Series[float]) -> float | None:
     recorded = _column(ended, "gpu_hours")
-    each = gpu_hours(hours * 3600, gpus_held(ended)) if recorded is None else recorded
+    each = gpu_hours(seconds, gpus_held(ended)) if recorded is None else recorded
     return float(each.sum()) if each.notna().any() else None
 
 

@@ -19,6 +19,8 @@ IsNew = Callable[[Mapping[str, Value]], bool]
 
 # untried cells per draw: other workers may take the first ones before this worker has the lock
 SPARES = 16
+# candidates among which those of one shape are looked for, for each that is wanted
+ALIKE = 64
 # random draws in a space that is too large to list, before giving up
 RANDOM_DRAWS = 1024
 
@@ -52,6 +54,15 @@ class Source(Protocol):
             count: proposals wanted, one for each trial that is claimed together.
         """
         ...
+
+    def draw_like(self, state: JournalState, like: Mapping[str, Value], *, seed: int, count: int) -> list[Candidate]:
+        """Untried configurations with these values, as far as the source can find them.
+
+        Args:
+            like: values by name of a parameter or derived value. What does not have them is left out by the caller.
+            count: how many are wanted.
+        """
+        return self.draw(state, seed=seed, again=False, count=ALIKE * count).candidates
 
     def after_trial(
         self, state: JournalState, trial: ScannedTrial, ended: str, values: tuple[float, ...] | None

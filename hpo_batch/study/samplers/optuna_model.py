@@ -54,11 +54,11 @@ class OptunaModel:
         sampler = self._make(arm_space, 0)
         self._sampler: optuna.samplers.BaseSampler | None = sampler if self._model.is_kept else None
 
-    def proposals(self, state: JournalState, space: Space, seed: int) -> Iterator[Candidate]:
-        """Proposals in ``space``, which is the arm's space or one cell of it."""
+    def proposals(self, state: JournalState, space: Space, seed: int, *, most: int = 0) -> Iterator[Candidate]:
+        """Proposals in ``space``, which is the arm's space or one cell of it; up to ``most``, if that is more."""
         whole = self._arm_space if self._model.needs_whole_space else space
         study = self._history.study(state, self._sampler or self._make(whole, seed))
-        for _ in range(self._model.max_proposals):
+        for _ in range(max(self._model.max_proposals, most)):
             yield self._ask(study, space, is_whole=whole is space)
 
     def after_trial(

@@ -78,6 +78,34 @@ class Proposals(Source):
             return Draw(candidates=list(candidates.values()), used_up=not candidates)
         return Draw(candidates=[], used_up=True, refused=refusals.summary())
 
+    def draw_like(self, state: JournalState, like: Mapping[str, Value], *, seed: int, count: int) -> list[Candidate]:
+        """Proposals in the space that these values leave, then cells or random draws of it."""
+        if any(name in like and not same(like[name], value) for name, value in self._arm):
+            return []
+        self._state = state
+        rng = random.Random(seed)
+        narrowed = pinned(self._arm_space, like)
+        candidates: dict[str, Candidate] = {}
+        for candidate in self._alike(state, narrowed, {**dict(self._arm), **like}, rng, most=2 * count):
+            key = candidate.configuration.key
+            if not self._is_used(key) and self._space.why_invalid(candidate.configuration) is None:
+                candidates.setdefault(key, candidate)
+            if len(candidates) == count:
+                break
+        return list(candidates.values())
+
+    def _alike(
+        self, state: JournalState, narrowed: Space, values: Mapping[str, Value], rng: random.Random, *, most: int
+    ) -> Iterator[Candidate]:
+        yield from self._drawn_in(state, narrowed, rng.randrange(2**32), rng, most=most)
+        total = size(narrowed).all
+        if total is not None and total <= MOST_WALKED:
+            names = {parameter.name for parameter in self._space.searched}
+            cells = shuffled_cells(self._space, {n: value for n, value in values.items() if n in names}, rng)
+        else:
+            cells = (self._at_random(narrowed, rng) for _ in range(RANDOM_DRAWS))
+        yield from (Candidate(configuration=configuration, origin=self._origin) for configuration in cells)
+
     def _is_used(self, key: str) -> bool:
         """Whether a configuration was tried and may not be trained again."""
         assert self._state is not None
@@ -114,11 +142,13 @@ class Proposals(Source):
             for _ in range(RANDOM_DRAWS):
                 yield Candidate(configuration=self._at_random(self._arm_space, rng), origin=self._origin)
 
-    def _drawn_in(self, state: JournalState, space: Space, seed: int, rng: random.Random) -> Iterator[Candidate]:
+    def _drawn_in(
+        self, state: JournalState, space: Space, seed: int, rng: random.Random, *, most: int = 0
+    ) -> Iterator[Candidate]:
         if self._model is not None:
-            yield from self._model.proposals(state, space, seed)
+            yield from self._model.proposals(state, space, seed, most=most)
             return
-        for _ in range(RANDOM_PROPOSALS):
+        for _ in range(max(RANDOM_PROPOSALS, most)):
             yield Candidate(configuration=self._at_random(space, rng), origin=self._origin)
 
     def _moved(self, candidate: Candidate, rng: random.Random) -> Candidate | None:

@@ -44,6 +44,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trials.source_order,
     expect.readable,
     job.processes,
+    job.fused,
     space.searches_something,
     space.parameters_of_sampler,
     space.ranges_of_sampler,

@@ -31,6 +31,21 @@ def imports(draft: Draft) -> Iterator[Problem]:
         yield Problem(key=("study", "import"), message="a study is listed twice")
 
 
+def fused(draft: Draft) -> Iterator[Problem]:
+    """Trials trained together are those of a function, each with one seed, in one process."""
+    sweep = draft.sweep
+    if sweep.job.fused == 1 or not draft.is_sound("job", "objective", "study"):
+        return
+    key = ("job", "fuse")
+    if sweep.objective.command is not None:
+        yield Problem(key=key, message="a command trains one trial at a time; fuse is for functions with a train_many")
+    if sweep.job.ranks > 1:
+        yield Problem(key=key, message="trials of several processes (nodes, tasks_per_node) cannot be trained together")
+    if sweep.study.seeds_per_trial > 1:
+        message = "a trial with several seeds is trained seed after seed; remove fuse, or study.replicates and seeds"
+        yield Problem(key=key, message=message)
+
+
 def processes(draft: Draft) -> Iterator[Problem]:
     """Workers may share a GPU, or have several processes, but not both."""
     job = draft.sweep.job

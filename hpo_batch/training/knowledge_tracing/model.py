@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpo_batch.training.knowledge_tracing.settings import Settings
-from hpo_batch.training.transformer import Block, check_heads
+from hpo_batch.training.transformer import Block, Position, check_heads
 
 
 class KnowledgeTracing(nn.Module):
@@ -21,7 +21,7 @@ class KnowledgeTracing(nn.Module):
         check_heads(d_model=d_model, n_heads=settings.n_heads)
         self.n_skills, self.is_additive = n_skills, settings.emb_type == "additive"
         self.interaction = nn.Embedding(n_skills + 2 if self.is_additive else 2 * n_skills, d_model)
-        self.position = nn.Parameter(torch.empty(settings.seq_len - 1, d_model))
+        self.position = Position(settings.seq_len - 1, d_model)
         self.dropout = nn.Dropout(settings.dropout)
         self.blocks = nn.Sequential(
             *(
@@ -37,7 +37,7 @@ class KnowledgeTracing(nn.Module):
         self.head = nn.Sequential(nn.Linear(2 * d_model, d_model), nn.GELU(), nn.Linear(d_model, 1))
         self.gain = nn.Linear(d_model, n_skills) if settings.has_mastery else None
         self.difficulty = nn.Embedding(n_skills, 1) if settings.has_mastery else None
-        nn.init.normal_(self.position, std=0.02)
+        nn.init.normal_(self.position.weight, std=0.02)
         for embedding in (self.interaction, self.skill):
             nn.init.normal_(embedding.weight, std=0.02)
 
@@ -51,7 +51,7 @@ class KnowledgeTracing(nn.Module):
             x = self.interaction(past) + self.interaction(self.n_skills + responses[:, :-1])
         else:
             x = self.interaction(past + self.n_skills * responses[:, :-1])
-        x = self.dropout(x + self.position[: x.shape[1]])  # (B, T - 1, D)
+        x = self.dropout(self.position(x))  # (B, T - 1, D)
         x = self.norm(self.blocks(x))
         # In float32 also under autocast: bfloat16 logits have 8 bits, and the ties would move the AUC.
         with torch.autocast(x.device.type, enabled=False):

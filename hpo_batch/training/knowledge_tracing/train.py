@@ -9,7 +9,10 @@ from torch import Tensor
 
 from hpo_batch.training import loop
 from hpo_batch.training.device import choose_device, set_deterministic
+from hpo_batch.training.fused.many import train_trials
+from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.knowledge_tracing.data import Responses, load
+from hpo_batch.training.knowledge_tracing.many import SHAPE, recipe
 from hpo_batch.training.knowledge_tracing.model import KnowledgeTracing
 from hpo_batch.training.knowledge_tracing.settings import Settings
 from hpo_batch.training.knowledge_tracing.size import forward_flop
@@ -53,6 +56,16 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
     forward = forward_flop(settings, n_skills=data.n_skills, n_tokens=data.train.is_real.shape[1])
     n_train, n_val, epochs = len(data.train.skills), len(data.val.skills), int(result["epochs_run"])
     return {**result, "flop": training_flop(forward, n_train=n_train, n_val=n_val, epochs=epochs)}
+
+
+def train_many(trials: Trials) -> None:
+    """The same for trials of one shape at once, as one model; `trials` is an `hpo_batch.Trials`."""
+    device, autocast = choose_device(trials.device)
+    torch.set_num_threads(trials.cpus)
+    train_trials(trials, lambda trial: recipe(trial, device=device, autocast=autocast), device=device)
+
+
+train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must be equal: docs/objective.md
 
 
 def make_optimizer(model: KnowledgeTracing, settings: Settings) -> torch.optim.Optimizer:

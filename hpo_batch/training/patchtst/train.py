@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from hpo_batch.training import loop
 from hpo_batch.training.data import Dataset, load
 from hpo_batch.training.device import choose_device, set_deterministic
+from hpo_batch.training.fused.many import train_trials
+from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
 from hpo_batch.training.optimizers import AdamW
+from hpo_batch.training.patchtst.many import SHAPE, recipe
 from hpo_batch.training.patchtst.model import PatchTST
 from hpo_batch.training.patchtst.settings import Settings
 from hpo_batch.training.patchtst.size import forward_flop
@@ -55,6 +58,16 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
     forward = forward_flop(settings, n_features=len(data.features))
     n_train, n_val, epochs = len(data.y_train), len(data.y_val), int(result["epochs_run"])
     return {**result, "flop": training_flop(forward, n_train=n_train, n_val=n_val, epochs=epochs)}
+
+
+def train_many(trials: Trials) -> None:
+    """The same for trials of one shape at once, as one model; `trials` is an `hpo_batch.Trials`."""
+    device, autocast = choose_device(trials.device)
+    torch.set_num_threads(trials.cpus)
+    train_trials(trials, lambda trial: recipe(trial, device=device, autocast=autocast), device=device)
+
+
+train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must be equal: docs/objective.md
 
 
 def make_optimizer(model: PatchTST, settings: Settings) -> AdamW:

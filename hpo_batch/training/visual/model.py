@@ -50,6 +50,52 @@ class ConvolutionEncoder(nn.Module):
         return result
 
 
+class Cells(nn.Module):
+    """Adds learned vectors for the line and the column of each cell to x (B, S, S, D), S <= `largest`."""
+
+    def __init__(self, largest: int, d_model: int) -> None:
+        super().__init__()
+        self.line = nn.Parameter(torch.empty(largest, 1, d_model))
+        self.column = nn.Parameter(torch.empty(largest, d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.line[: x.shape[1]] + self.column[: x.shape[1]]
+
+
+class Prototypes(nn.Module):
+    """Compares x (B, E) with each category, (B, C): by the dot product, or by the cosine times a temperature.
+
+    Args:
+        n_classes: C.
+        embed_dim: E.
+        centroids: (C, any width), of which a projection is learned; without them prototypes are.
+        temperature: None: the dot product.
+    """
+
+    weight: Tensor
+    centroids: Tensor | None
+
+    def __init__(self, n_classes: int, embed_dim: int, centroids: Tensor | None, temperature: float | None) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.register_buffer("centroids", centroids, persistent=False)
+        if centroids is None:
+            self.weight = nn.Parameter(torch.randn(n_classes, embed_dim) / embed_dim**0.5)
+        else:
+            self.weight = nn.Linear(centroids.shape[1], embed_dim, bias=False).weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        prototypes = self.weight if self.centroids is None else self.centroids @ self.weight.mT
+        return compare(x, prototypes, self.temperature)
+
+
+def compare(x: Tensor, prototypes: Tensor, temperature: float | None) -> Tensor:
+    """x (..., B, E) with prototypes (..., C, E)."""
+    if temperature is None:
+        return x @ prototypes.mT
+    return temperature * (functional.normalize(x, dim=-1) @ functional.normalize(prototypes, dim=-1).mT)
+
+
 class ContextEncoder(nn.Module):
     """A transformer over the cells of a pair, and one over the pairs of a task."""
 
@@ -58,13 +104,12 @@ class ContextEncoder(nn.Module):
         d_model = settings.ctx_d_model
         check_heads(ctx_d_model=d_model, ctx_n_head=settings.ctx_n_head)
         self.before, self.after = nn.Embedding(N_COLOURS, d_model), nn.Embedding(N_COLOURS, d_model)
-        self.line = nn.Parameter(torch.empty(LARGEST, 1, d_model))
-        self.column = nn.Parameter(torch.empty(LARGEST, d_model))
+        self.place = Cells(LARGEST, d_model)
         self.pixel_blocks = self.blocks(settings, settings.ctx_pixel_layers)
         self.grid_blocks = self.blocks(settings, settings.ctx_grid_layers)
         self.norm = nn.LayerNorm(d_model)
         self.out = nn.Linear(d_model, settings.embed_dim)
-        for parameter in (self.line, self.column, self.before.weight, self.after.weight):
+        for parameter in (self.place.line, self.place.column, self.before.weight, self.after.weight):
             nn.init.normal_(parameter, std=0.02)
 
     @staticmethod
@@ -75,9 +120,8 @@ class ContextEncoder(nn.Module):
         )
 
     def forward(self, grids: Tensor) -> Tensor:  # (B, K, 2, S, S) -> (B, E)
-        size = grids.shape[-1]
         cells = grids.long().flatten(0, 1)  # (B * K, 2, S, S)
-        x = self.before(cells[:, 0]) + self.after(cells[:, 1]) + self.line[:size] + self.column[:size]
+        x = self.place(self.before(cells[:, 0]) + self.after(cells[:, 1]))
         x = self.pixel_blocks(x.flatten(1, 2)).mean(1)  # (B * K, S * S, D) -> (B * K, D)
         x = self.grid_blocks(x.unflatten(0, (-1, N_DEMOS))).mean(1)  # (B, K, D) -> (B, D)
         result: Tensor = self.out(self.norm(x))
@@ -94,22 +138,12 @@ class Classifier(nn.Module):
         """
         super().__init__()
         self.encoder = (ConvolutionEncoder if settings.encoder_type == "cnn" else ContextEncoder)(settings)
-        self.temperature = settings.temperature if settings.use_cosine else None
-        if centroids is None:
-            self.prototypes = nn.Parameter(torch.randn(n_classes, settings.embed_dim) / settings.embed_dim**0.5)
-            self.projection = None
-        else:
-            self.register_buffer("centroids", centroids, persistent=False)
-            self.projection = nn.Linear(centroids.shape[1], settings.embed_dim, bias=False)
+        temperature = settings.temperature if settings.use_cosine else None
+        self.prototypes = Prototypes(n_classes, settings.embed_dim, centroids, temperature)
 
     def forward(self, grids: Tensor) -> Tensor:  # (B, K, 2, S, S) -> (B, C)
         x: Tensor = self.encoder(grids)
         # In float32 also under autocast, as the losses and metrics that follow.
         with torch.autocast(x.device.type, enabled=False):
-            x = x.float()
-            prototypes: Tensor = self.prototypes if self.projection is None else self.projection(self.centroids)
-            if self.temperature is None:
-                return x @ prototypes.T
-            cosines = functional.normalize(x, dim=1) @ functional.normalize(prototypes, dim=1).T
-            result: Tensor = self.temperature * cosines
+            result: Tensor = self.prototypes(x.float())
             return result

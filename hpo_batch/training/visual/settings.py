@@ -84,3 +84,14 @@ class Settings(DataOptions):
         """Of each convolution: doubled after a third and after two thirds of them, where the grid is halved."""
         width = max(1, round(BASE_WIDTH * self.width_mult))
         return tuple(width * 2 ** (3 * i // self.depth) for i in range(self.depth))
+
+
+OWN = frozenset(
+    (
+        *("ctx_dropout", "epochs", "early_stop_patience", "lr", "weight_decay", "use_scheduler", "label_smoothing"),
+        *("color_permute", "random_demos", "checkpoint_every", "num_workers"),
+    )
+)
+"""parameters of which trials that are trained together have each their own value"""
+SHAPE = tuple(name for name in Settings.__dataclass_fields__ if name not in OWN)
+"""parameters that they have in common"""

@@ -10,11 +10,13 @@ from torch.nn import functional
 
 from hpo_batch.training import loop
 from hpo_batch.training.device import choose_device, set_deterministic
+from hpo_batch.training.fused.many import train_trials
+from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.metrics import as_test, class_metrics, training_flop
 from hpo_batch.training.optimizers import AdamW
 from hpo_batch.training.visual.data import EMPTY, N_DEMOS, Dataset, Tasks, load
 from hpo_batch.training.visual.model import Classifier
-from hpo_batch.training.visual.settings import Settings
+from hpo_batch.training.visual.settings import SHAPE, Settings
 from hpo_batch.training.visual.size import forward_flop
 
 # Tasks evaluated at once: bounds the memory, not the result.
@@ -50,10 +52,22 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
         lambda epoch: evaluate(model, data, epoch=epoch, autocast=autocast),
         test,
     )
-    return None if result is None else {**result, "flop": _flop(settings, data, int(result["epochs_run"]))}
+    return None if result is None else {**result, "flop": total_flop(settings, data, int(result["epochs_run"]))}
 
 
-def _flop(settings: Settings, data: Dataset, epochs: int) -> float:
+def train_many(trials: Trials) -> None:
+    """The same for trials of one shape at once, as one model; `trials` is an `hpo_batch.Trials`."""
+    from hpo_batch.training.visual.many import recipe  # which needs what is above
+
+    device, autocast = choose_device(trials.device)
+    torch.set_num_threads(trials.cpus)
+    train_trials(trials, lambda trial: recipe(trial, device=device, autocast=autocast), device=device)
+
+
+train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must be equal: docs/objective.md
+
+
+def total_flop(settings: Settings, data: Dataset, epochs: int) -> float:
     forward = forward_flop(
         settings,
         size=data.train.grids.shape[-1],
@@ -112,9 +126,18 @@ def random_pairs(data: Tasks, tasks: Tensor, generator: torch.Generator) -> Tens
 
 def permute_colours(grids: Tensor, generator: torch.Generator) -> Tensor:
     """Other colours in each task of (B, K, 2, S, S): one permutation for all its grids, without the background."""
-    colours = torch.rand(len(grids), EMPTY - 1, generator=generator).argsort(1) + 1  # (B, 9)
-    ends = torch.tensor([[0, EMPTY]]).expand(len(grids), 2)
-    table = torch.cat([ends[:, :1], colours, ends[:, 1:]], dim=1).to(grids.device)  # (B, 11)
+    return recolour(grids, colour_tables(len(grids), generator).to(grids.device))
+
+
+def colour_tables(count: int, generator: torch.Generator) -> Tensor:
+    """A new colour for each colour, (count, 11); the background and EMPTY stay."""
+    colours = torch.rand(count, EMPTY - 1, generator=generator).argsort(1) + 1  # (B, 9)
+    ends = torch.tensor([[0, EMPTY]]).expand(count, 2)
+    return torch.cat([ends[:, :1], colours, ends[:, 1:]], dim=1)
+
+
+def recolour(grids: Tensor, table: Tensor) -> Tensor:
+    """(B, K, 2, S, S) in the colours of tables (B, 11)."""
     return table.gather(1, grids.flatten(1).long()).view(grids.shape)
 
 
