@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from hpo_batch.files import decode, read_json_lines, read_regular
 from hpo_batch.journal.attributes import MAX_TIME_S, is_number
 from hpo_batch.records import (
+    USAGE,
     Cause,
     Complete,
     Configuration,
@@ -25,6 +26,7 @@ from hpo_batch.records import (
     Outcome,
     Pruned,
     Reason,
+    Usage,
     Value,
 )
 from hpo_batch.store.attempt_folder import CLAIM, KINDS, METRICS_FILE, RESULT
@@ -189,6 +191,7 @@ class _ResultFile(msgspec.Struct):
     traceback: str = ""
     metrics: dict[str, float | str] = {}
     replicates: tuple[dict[str, float | str], ...] = ()
+    usage: Any = None
 
 
 class _WithCommand(msgspec.Struct):
@@ -280,7 +283,16 @@ def _end(result: _ResultFile) -> KeptEnd | None:
         ended = _outcome(result)
     except (ValueError, OverflowError):  # a metric that is some other text than "nan" or "inf"
         return None
-    return None if ended is None or abs(result.time) > MAX_TIME_S else KeptEnd(ended=ended, time=result.time)
+    if ended is None or abs(result.time) > MAX_TIME_S:
+        return None
+    return KeptEnd(ended=replace(ended, usage=_usage(result.usage)), time=result.time)
+
+
+def _usage(found: Any) -> Usage | None:
+    """For information only: what is no number is left out, and does not cost the result."""
+    known = found if isinstance(found, dict) else {}
+    numbers = {name: known[name] for name in USAGE if isinstance(known.get(name), float | int)}
+    return Usage(**numbers) if numbers else None
 
 
 def _outcome(result: _ResultFile) -> Outcome | GivenBack | None:

@@ -289,9 +289,11 @@ def _has_content(name: str, inside: int) -> bool:
 
 
 def _facts_of(ended: Outcome | GivenBack) -> dict[str, Any]:
-    facts = {name: value for name, value in vars(ended).items() if name != "replicates"}
+    facts = {name: value for name, value in vars(ended).items() if name not in ("replicates", "usage")}
     if ended.command is None:
         del facts["command"]
+    if ended.usage is not None and (known := ended.usage.known()):
+        facts["usage"] = known
     return facts
 
 

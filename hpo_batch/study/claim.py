@@ -97,7 +97,9 @@ def _end_in_its_place(records: EndRecords, trial: ScannedTrial, attempt: LostAtt
         return records.failed_attempt(trial, Reason.LOST, message, moved=attempt.moved, time=ended)
     ended_with = attempt.end.ended
     if isinstance(ended_with, GivenBack):
-        return records.given_back(trial, ended_with.cause, moved=attempt.moved, had_full_walltime=False)
+        return records.given_back(
+            trial, ended_with.cause, moved=attempt.moved, had_full_walltime=False, usage=ended_with.usage
+        )
     return records.told(trial, ended_with, moved=attempt.moved, time=attempt.end.time)
 
 

@@ -68,7 +68,7 @@ class Endings:
         self, claim: Claim, cause: Cause, *, had_full_walltime: bool, usage: Usage | None = None
     ) -> Ending:
         """The same for an attempt that is given back."""
-        self.keep(claim, GivenBack(cause=cause))
+        self.keep(claim, GivenBack(cause=cause, usage=usage))
         moved = moved_forward(self.home, claim.number, claim.attempt)
 
         def records(trial: ScannedTrial) -> list[Record]:

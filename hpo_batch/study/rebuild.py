@@ -335,7 +335,8 @@ def _attempts(kept: KeptTrial, end: KeptEnd | None) -> dict[str, object]:
         if attempt_end is None:
             attrs[ended_attr(attempt.number)] = {"how": Reason.LOST.value, "time": until}
         elif not is_last or isinstance(attempt_end.ended, GivenBack):
-            attrs[ended_attr(attempt.number)] = {"how": attempt_end.how, "time": attempt_end.time}
+            used = {} if attempt_end.ended.usage is None else {"usage": attempt_end.ended.usage.known()}
+            attrs[ended_attr(attempt.number)] = {"how": attempt_end.how, "time": attempt_end.time, **used}
     return attrs
 
 

@@ -40,15 +40,15 @@ from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import guardian, slots
 from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.devices import choose_device
-from hpo_batch.worker.gpu_readings import no_gpus, reader
 from hpo_batch.worker.loop import work
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.tally import Tally
 from hpo_batch.worker.task_exit import Departure, leave
-from hpo_batch.worker.usage import Meter
+from hpo_batch.worker.usage import Meter, no_gpus
 
 if TYPE_CHECKING:
+    from hpo_batch.worker.gpu_readings import ReadGpus
     from hpo_batch.worker.ranks import Lead
 
 log = logging.getLogger(__name__)
@@ -240,7 +240,7 @@ def _work(task: _Task) -> Tally:
                 is_over=lambda: lead is not None and lead.is_over,
                 n_params=n_params,
                 leave=lambda tally: depart(tally, cut_short=True),
-                meter=Meter(read_gpus=reader(task.allocation.gpus) if task.place.device == "cuda" else no_gpus),
+                meter=Meter(read_gpus=_gpus(task)),
             )
             tally = work(context)
     except BaseException:
@@ -248,6 +248,14 @@ def _work(task: _Task) -> Tally:
         raise
     depart(tally, cut_short=False)
     return tally
+
+
+def _gpus(task: _Task) -> ReadGpus:
+    if task.place.device != "cuda":
+        return no_gpus
+    from hpo_batch.worker.gpu_readings import reader
+
+    return reader(task.allocation.gpus)
 
 
 def _usable(objective: Objective | Failed, task: _Task) -> Objective:

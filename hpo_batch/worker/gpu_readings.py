@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from hpo_batch.extras import install, is_installed
 from hpo_batch.scheduler.integers import is_integer
+from hpo_batch.worker.usage import no_gpus
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,6 @@ class GpuReading:
 
 
 ReadGpus: TypeAlias = Callable[[], Sequence[GpuReading]]
-
-
-def no_gpus() -> Sequence[GpuReading]:
-    return ()
 
 
 def reader(gpus: Sequence[str]) -> ReadGpus:

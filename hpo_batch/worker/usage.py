@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hpo_batch import processes
 from hpo_batch.records import Usage
-from hpo_batch.worker.gpu_readings import GpuReading, ReadGpus, no_gpus
+
+if TYPE_CHECKING:
+    from hpo_batch.worker.gpu_readings import GpuReading, ReadGpus
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,10 @@ MOST_S: Final = 10.0
 """longest time between two samples: a scan of /proc takes milliseconds on a node with thousands of processes"""
 SLOWER: Final = 1.5
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def no_gpus() -> Sequence[GpuReading]:
+    return ()
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
@@ -11,6 +13,7 @@ from statsmodels.regression.linear_model import GLS
 
 from hpo_batch.expressions import parse
 from hpo_batch.findings.effects.numbers import effects
+from hpo_batch.findings.effects.significance import detectable, significance, trials_to_tell
 from hpo_batch.findings.model.arrays import Floats
 from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.model.marginal import marginal
@@ -213,3 +216,31 @@ def test_whole_numbers_that_may_be_names_are_tested_one_by_one() -> None:
         assert found["fold"].direction.better == 4
     (few,) = effects(prepare(table([({"depth": 2 + i % 7}, float(i % 7) + float(random.normal())) for i in range(20)])))
     assert "line and curve" in few.method
+
+
+@pytest.mark.parametrize("few", [14, 24, 48])
+def test_the_number_of_trials_that_would_tell_is_that_of_more_trials(few: int) -> None:
+    """What 96 trials of a balanced design detect is told of fewer, to which as many are missing."""
+    random = np.random.default_rng(5)
+    rows = []
+    for i in range(96):
+        a, b, c, d = i % 2, (i // 2) % 2, (i // 4) % 3, (i // 12) % 2
+        rows.append(({"a": a, "b": b, "c": c, "d": d, "x": float(random.random())}, float(random.normal())))
+
+    def detected(n: int) -> tuple[float, Any, int, int]:
+        data = prepare(table(rows[:n]))
+        model = surrogate(data, data.rows())
+        assert model is not None
+        found = significance(data, data.by_name["a"], data.rows())
+        assert found.test is not None
+        limit = detectable(model, data.by_name["a"], found.test, family=5)
+        assert limit is not None
+        return limit / model.scores.unit, found.test, model.tested.n, len(model.together)
+
+    many, *_ = detected(96)
+    limit, test, n, family = detected(few)
+    more = trials_to_tell(many, limit=limit, test=test, n=n, family=family)
+    assert more is not None
+    assert 0.6 * (96 - few) < more < 1.7 * (96 - few)
+    assert trials_to_tell(2 * limit, limit=limit, test=test, n=n, family=family) is None
+    assert trials_to_tell(1e-6 * limit, limit=limit, test=test, n=n, family=family) is None

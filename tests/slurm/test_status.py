@@ -99,6 +99,9 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "report": ("toy", "-o", tmp_path / "report"),
         "compare": ("toy", "toy"),
         **dict.fromkeys(("refine", "confirm", "propose"), ("toy", "--dry-run")),
+        "transfer": ("toy", "toy", "--dry-run"),
+        "ledger": (),
+        "init": ("--command", "-o", tmp_path / "new" / "sweep.toml"),
         "import": (theirs, "--into", sweep),
         "doctor": ("toy",),
     }
@@ -109,7 +112,7 @@ def test_what_is_shown_of_an_array_and_how_often_slurm_is_asked(
         "rm": ("toy",),
     }
     every = {name for section in SECTIONS.values() for name in section}
-    assert every == commands.keys() | at_the_end.keys() | {"worker"}
+    assert every == commands.keys() | at_the_end.keys() | {"worker", "dashboard"}  # those go on until they are ended
     for name in commands:
         cli(name, *commands[name])
         made = count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,6 @@ MOST_VALUES: Final = 50
 """of a category with more values the most tried ones are compared"""
 PLACES: Final = 9
 """of a number with many values, evenly over the trials from the 5 % to the 95 % quantile: no trial alone is an end"""
-MOST_TRIALS: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +41,13 @@ class Direction:
     told already, or would take more than 10,000"""
 
 
-def direction(data: Data, param: ParamInfo, model: Surrogate, *, detectable: float | None) -> Direction | None:
+def direction(
+    data: Data, param: ParamInfo, model: Surrogate, *, tell: Callable[[float], int | None] | None
+) -> Direction | None:
     """The best against the worst value; None for a parameter that does not vary or is computed from others.
 
     Args:
-        detectable: difference that the test finds with 80 % power in these trials, if there is one.
+        tell: after how many further trials the test finds a difference; None without a test.
     """
     column = model.place(param)
     if column is None:
@@ -71,7 +72,7 @@ def direction(data: Data, param: ParamInfo, model: Surrogate, *, detectable: flo
             value=size, low=size - Z * error, high=size + Z * error, method="same model", n=len(model.rows)
         ),
         gain=max(0.0, float(good[best] - weights @ good)),
-        trials_to_tell=_trials_to_tell(size, detectable, n=data.n),
+        trials_to_tell=tell(size) if tell is not None and size > 0 else None,
     )
 
 
@@ -92,11 +93,3 @@ def _values(param: ParamInfo, model: Surrogate) -> tuple[list[Value], Floats]:
     at = np.quantile(codes, np.linspace(0.05, 0.95, PLACES), method="nearest").astype(np.int64)
     different = np.unique(at, return_counts=True)
     return [param.levels[i] for i in different[0].tolist()], different[1] / PLACES
-
-
-def _trials_to_tell(size: float, detectable: float | None, *, n: int) -> int | None:
-    """Standard errors fall with the root of the number of trials."""
-    if detectable is None or not size > 0 or size >= detectable:
-        return None
-    more = math.ceil(n * ((detectable / size) ** 2 - 1))
-    return more if more <= MOST_TRIALS else None

@@ -8,6 +8,7 @@ together makes those wrong.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,7 +19,7 @@ from hpo_batch.findings.effects.direction import Direction, direction
 from hpo_batch.findings.effects.edges import Edge, edge
 from hpo_batch.findings.effects.means import ValueRow, naive_trend, value_rows
 from hpo_batch.findings.effects.shares import Share, main_effect_shares
-from hpo_batch.findings.effects.significance import detectable, significance
+from hpo_batch.findings.effects.significance import detectable, significance, trials_to_tell
 from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.model.arrays import Ints
 from hpo_batch.findings.model.frame import Data
@@ -150,9 +151,12 @@ def _effect(data: Data, param: ParamInfo, rows: Ints, model: Surrogate | None, s
     means = [row.mean for row in table if row.mean is not None]
     all_active = np.flatnonzero(param.active)
     eta = eta_squared(data.y[all_active], param.codes[all_active]) if _is_grouped(param, len(all_active)) else None
-    limit = None
+    limit, tell = None, None
     if model is not None and result.test is not None:
-        limit = detectable(model, param, result.test, family=len(model.together))
+        family = len(model.together)
+        limit = detectable(model, param, result.test, family=family)
+        if limit is not None:
+            tell = functools.partial(trials_to_tell, limit=limit, test=result.test, n=model.tested.n, family=family)
     share = shares.get(param.name)
     return Effect(
         parameter=param.name,
@@ -171,7 +175,7 @@ def _effect(data: Data, param: ParamInfo, rows: Ints, model: Surrogate | None, s
         span=max(heights) - min(heights) if len(heights) > 1 else None,
         eta_squared=eta,
         seed_formula=None if eta is None else eta * (len(all_active) - 1) / len(all_active),
-        direction=direction(data, param, model, detectable=limit) if model is not None else None,
+        direction=direction(data, param, model, tell=tell) if model is not None else None,
         variance_share=share.estimate if share is not None else None,
         top_probability=share.largest if share is not None else None,
         edge=edge(data, param, model) if model is not None else None,

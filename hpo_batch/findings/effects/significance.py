@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +28,10 @@ from hpo_batch.text.numbers import count
 FEWEST_APART: Final = 2
 """configurations that must have another value than the most tried one"""
 NOT_VARIED: Final = "not varied: no statement possible"
+MOST_TRIALS: Final = 10_000
+"""further trials beyond which nobody is told how many more it would take"""
+FIXED_POINT: Final = 6
+"""steps from an upper bound of the trials to their number: each comes ten times closer"""
 LARGEST: Final = 1e6
 """noncentrality beyond which no difference is looked for"""
 PLACES: Final = np.array([-1.5, 0.0, 1.5])
@@ -118,6 +123,38 @@ def detectable(model: Surrogate, param: ParamInfo, test: Test, *, family: int) -
     return model.scores.unit * math.sqrt(noncentrality * variance)
 
 
+def trials_to_tell(size: float, *, limit: float, test: Test, n: int, family: int) -> int | None:
+    """Further trials after which the test finds a difference with 80 % power, if they are spread like those so far.
+
+    Its variance falls with their number, and what the test asks for falls with the degrees of freedom: with 4 to spare
+    it is three times what it is with 100.
+
+    Args:
+        size: of the difference, above 0.
+        limit: the difference that is found now, see ``detectable``.
+        test: of now.
+        n: configurations of now.
+        family: claims that are adjusted for each other.
+
+    Returns:
+        None if it is found already, or if it would take more than ``MOST_TRIALS``.
+    """
+    if size >= limit:
+        return None
+    alpha = ALPHA / max(1, family)
+    now = noncentrality_found(test.df, test.spare, alpha=alpha)
+    assert now is not None
+    more = n * ((limit / size) ** 2 - 1)
+    for _ in range(FIXED_POINT):
+        if more > 100 * MOST_TRIALS:
+            return None
+        then = noncentrality_found(test.df, test.spare + round(more), alpha=alpha)
+        assert then is not None
+        more = max(1.0, n * ((limit / size) ** 2 * then / now - 1))
+    return math.ceil(more) if more <= MOST_TRIALS else None
+
+
+@functools.lru_cache(maxsize=4096)
 def noncentrality_found(df: int, spare: int, *, alpha: float) -> float | None:
     """The square of a difference over its variance from which an F-test finds it with 80 % power; None if it would be
     more than ``LARGEST``."""
