@@ -16,18 +16,19 @@ CLUSTERS_AT_ONCE := 2
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-# torch first and by itself, so that an index of CPU builds (PIP_INDEX_URL) or a local wheel is taken as it is
+# torch first and by itself, so that an index of CPU builds (PIP_INDEX_URL) or a local wheel is taken as it is.
+# Python compiles what is imported; compiling all of every package here took a minute longer.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet torch -c constraints.txt
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	@touch $@
 
 quickstart: $(STAMP)  ## run the first sweep on this machine: 12 trials, 2 workers, the results table
 	$(BIN)/hpo-batch submit configs/quickstart.toml --local --wait
 
-# with PYTHONDONTWRITEBYTECODE each process would read 40,000 lines of tests anew: 23 s of CPU instead of 10
-test test-slurm: export PYTHONDONTWRITEBYTECODE =
+# with PYTHONDONTWRITEBYTECODE each process would read 40,000 lines of tests, and torch, anew
+quickstart test test-slurm: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)  ## run the tests that need no SLURM
 	$(BIN)/python -m pytest -m "not slurm" -n $(TESTS_AT_ONCE) --dist worksteal tests
 

@@ -77,7 +77,7 @@ def test_a_worker_loads_little_beside_optuna(tmp_path: Path) -> None:
     # 204 and 3,370 with pydantic, whose models looked for their own source
     assert len(foreign(ours.modules - bare.modules)) < 65  # 52
     assert len(ours.modules - bare.modules) < 225  # 221
-    assert ours.calls - bare.calls < 1070  # 999; each module costs 4
+    assert ours.calls - bare.calls < 1110  # 1,071; each module costs 4
 
 
 @pytest.mark.parametrize("sampler", ["random", "list", "grid", "qmc"])
