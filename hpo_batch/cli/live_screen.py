@@ -14,7 +14,7 @@ from rich.text import Text
 
 from hpo_batch.cli.screen import INDENT, screen
 from hpo_batch.cli.terminal import steering
-from hpo_batch.text.lines import harmless, one_line
+from hpo_batch.text.lines import harmless
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.status import StudyStatus
@@ -116,7 +116,7 @@ def _newest(status: StudyStatus) -> Iterator[Text]:
 
 def _styled(line: str) -> Text:
     label = line[:INDENT]
-    text = Text(harmless(one_line(line)) if "\n" in line else harmless(line))
+    text = Text(harmless(line))
     if label.strip():
         text.stylize("bold red" if label.strip() in TROUBLE else "bold", 0, len(label.rstrip()))
     return text

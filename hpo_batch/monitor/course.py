@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpo_batch.journal.attempt_intervals import spans
+from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.state import JournalState
 from hpo_batch.records import TrialState
 
-MAXIMIZE: Final = 2
 MOST_POINTS: Final = 120
 NEWEST: Final = 5
 
@@ -35,7 +35,7 @@ def best_so_far(state: JournalState, *, most: int = MOST_POINTS) -> tuple[float,
     """
     if len(state.directions) != 1:
         return ()
-    better = max if state.directions[0] == MAXIMIZE else min
+    better = max if state.directions[0] == DIRECTIONS["maximize"] else min
     course: list[float] = []
     for _, number in state.endings:
         trial = state.trials[number]

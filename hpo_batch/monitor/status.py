@@ -17,6 +17,7 @@ from typing import Any, Final
 from hpo_batch.errors import StorageError
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.decode import isolated
+from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.pareto import front_trials
 from hpo_batch.journal.state import JournalState
 from hpo_batch.monitor import eta, hours
@@ -44,7 +45,7 @@ from hpo_batch.store.submissions import Submission, read_submissions
 from hpo_batch.study.quota import Share, shares
 from hpo_batch.study.stopped import Stopped
 
-DIRECTION_MAXIMIZE = 2
+DIRECTION_MAXIMIZE = DIRECTIONS["maximize"]
 # version of ``as_json`` (docs/status-json.md); new keys do not change it, and keys are never changed or removed
 SCHEMA_VERSION: Final = 1
 # seconds between reads of the journal while watching: reading what is new takes milliseconds

@@ -14,13 +14,14 @@ from typing import Any
 
 from hpo_batch.files import shown_json
 from hpo_batch.journal.columns import trial_columns
+from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.pareto import front_of
 from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import StudyTrials
 from hpo_batch.records import USAGE
 
-# as numbered in Optuna's journal: optuna.study.StudyDirection
-_DIRECTIONS = {1: "minimize", 2: "maximize"}
+# as numbered in the journal
+_DIRECTIONS = {number: name for name, number in DIRECTIONS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
