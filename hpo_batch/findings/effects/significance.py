@@ -31,7 +31,8 @@ NOT_VARIED: Final = "not varied: no statement possible"
 MOST_TRIALS: Final = 10_000
 """further trials beyond which nobody is told how many more it would take"""
 FIXED_POINT: Final = 6
-"""steps from an upper bound of the trials to their number: each comes ten times closer"""
+"""steps from an upper bound of the trials to their number: the fourth is within one trial. Where fewer than five are
+missing they swing, and an even number of steps ends at the larger"""
 LARGEST: Final = 1e6
 """noncentrality beyond which no difference is looked for"""
 PLACES: Final = np.array([-1.5, 0.0, 1.5])
