@@ -13,9 +13,11 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import hpo_batch  # noqa: E402
+
 project = "hpo-batch"
 author = "the hpo-batch developers"
-release = re.findall(r'__version__ = "(.+)"', (ROOT / "hpo_batch" / "__init__.py").read_text())[0]
+release = hpo_batch.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
