@@ -61,14 +61,14 @@ def root_option(command: F) -> F:
     )(command)
 
 
-def json_format_option(command: Callable[..., int]) -> Callable[..., int]:
+def json_format_option(made: Callable[..., int]) -> Callable[..., int]:
     """Add ``--json``, short for ``--format json``, to a command with ``format_``."""
 
-    @functools.wraps(command)
+    @functools.wraps(made)
     def with_format(*, as_json: bool, format_: str | None, **arguments: Any) -> int:
         if as_json and format_ not in (None, "json"):
             raise click.UsageError(f"--json is --format json, not {format_}: leave one out")
-        return command(format_="json" if as_json else format_, **arguments)
+        return made(format_="json" if as_json else format_, **arguments)
 
     return click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(with_format)
 

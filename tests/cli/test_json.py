@@ -11,7 +11,8 @@ from typing import Any
 import click
 import pytest
 
-from hpo_batch.cli.main import SECTIONS, cli as commands
+from hpo_batch.cli.main import SECTIONS
+from hpo_batch.cli.main import cli as commands
 from hpo_batch.errors import Exit
 from hpo_batch.objective.function import captured
 from hpo_batch.store.home import StudyHome
