@@ -37,11 +37,10 @@ from benchmarks.boxes import (
     toml_of,
     weights_of,
 )
-from benchmarks.refine import FIRST, SECOND, half_box
+from benchmarks.refine import FIRST, SECOND, half_box, share
 from hpo_batch.errors import Declined, UserError
-from hpo_batch.findings.ledger.numbers import Ledger, Scored, score
+from hpo_batch.findings.ledger.numbers import Scored, score
 from hpo_batch.findings.ledger.prediction import Prediction, predictions_in
-from hpo_batch.findings.ledger.summary import coverage, summary
 from hpo_batch.next.confirm import confirm
 from hpo_batch.next.parent import parent_of
 from hpo_batch.next.propose import propose
@@ -150,29 +149,22 @@ def kind(one: Scored) -> str:
 def lines(found: Sequence[Scored]) -> Iterator[str]:
     for name, each in itertools.groupby(sorted(found, key=kind), key=kind):
         ones = list(each)
-        whole = summary([Ledger(by="", previous=(), digest=str(i), predictions=(one,)) for i, one in enumerate(ones)])
-        if whole.n:
-            said = np.mean([one.prediction.probability for one in ones if one.came is not None])
-            came = coverage(sum(bool(one.came) for one in ones), whole.n)
-            yield (
-                f"{name}: said {said:.2f}, came {share(came)}; Brier {whole.brier:.3f}, of the base rates "
-                f"{whole.brier_base:.3f}"
-            )
-            yield from bins(ones)
-        if whole.intervals:
-            yield f"{name}: held {share(whole.coverage)}, should {whole.level}"
+        told = [one for one in ones if one.came is not None]
+        held = [bool(one.inside) for one in ones if one.inside is not None]
+        if told:
+            brier, base = (np.mean([getattr(one, key) for one in told]) for key in ("brier", "brier_base"))
+            yield f"{name}: {said(told)}; Brier {brier:.3f}, of the base rates {base:.3f}"
+            for low, high in itertools.pairwise(BINS):
+                inside = [one for one in told if low <= (one.prediction.probability or 0.0) < high]
+                if inside:
+                    yield f"  {said(inside)}"
+        if held:
+            yield f"{name}: held {share(held)}"
 
 
-def bins(ones: Sequence[Scored]) -> Iterator[str]:
-    for low, high in itertools.pairwise(BINS):
-        inside = [one for one in ones if one.came is not None and low <= (one.prediction.probability or 0.0) < high]
-        if inside:
-            said = np.mean([one.prediction.probability for one in inside])
-            yield f"  said {said:.2f}, came {share(coverage(sum(bool(one.came) for one in inside), len(inside)))}"
-
-
-def share(found: Any) -> str:
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] of {found.n}"
+def said(ones: Sequence[Scored]) -> str:
+    mean = np.mean([one.prediction.probability for one in ones])
+    return f"said {mean:.2f}, came {share([bool(one.came) for one in ones])}"
 
 
 def main() -> None:
