@@ -77,12 +77,14 @@ def _lines(story: Explanation) -> list[str]:
 
 
 def _table(attempts: tuple[AttemptStory, ...]) -> list[str]:
-    rows = [("", "job", "node", "GPU", "from", "to", "how it ended")]
+    reported = ("first report",) if any(one.first_report_s is not None for one in attempts) else ()
+    rows = [("", "job", "node", "GPU", "from", "to", *reported, "how it ended")]
     for one in attempts:
         until = "" if one.ended is None else _clock(one.ended)
         kept = ", left a checkpoint" if one.handed_on else ""
         gpus = named_gpus(one.gpus, one.gpu_count) or "none"
-        rows.append((str(one.number), one.job, one.node, gpus, _clock(one.started), until, one.told + kept))
+        first = [f"after {one.first_report_s:.1f} s" if one.first_report_s is not None else ""] if reported else []
+        rows.append((str(one.number), one.job, one.node, gpus, _clock(one.started), until, *first, one.told + kept))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
