@@ -148,7 +148,7 @@ def _wider(decisions: Sequence[Decision], n: int) -> Iterator[Prediction]:
             probability=decision.probability,
             base_rate=max(0.0, 1 - 1 / decision.kept),
             base="share of the wider range that was added",
-            method="share of the model's draws with the best value at that end",
+            method="from the share of the model's draws with the best value at that end",
         )
 
 
