@@ -102,6 +102,9 @@ class Objective(Table):
     """working directory, relative to where submit is called; default: that directory"""
     env: dict[str, str] = field(default_factory=dict)
     """environment variables to set for the objective"""
+    preload: Annotated[str, Limits(pattern=ENTRY)] | None = None
+    """"package.module:function": called once in an array task with several workers, with the fixed parameters, before
+    they start; they share the memory of what it loads"""
     snapshot: Flag = False
     """run a copy of the code, stored in the study, instead of the working directory"""
 
@@ -254,6 +257,9 @@ class Job(Table):
     fuse: Annotated[Literal["auto"] | int | None, Through(fused_trials, "before")] = None
     """number of trials of one shape that a worker trains together, by the objective's train_many; "auto": 16 if it has
     one; default: one at a time"""
+    fork: Flag = True
+    """workers of one array task are forked from a process that has imported the objective's function, where that is
+    safe; false: each imports it"""
     mps: Flag = False
     """share GPUs through an MPS daemon, one for each array task"""
     nodes: Annotated[int, Limits(ge=1, le=4096, strict=True)] = 1
