@@ -274,6 +274,8 @@ class Job(Table):
     """CPUs for each process (a worker, or a rank of one); also sets the number of torch's threads"""
     mem_gb: Annotated[Number, Limits(gt=0)] | None = None
     """memory for each process in GB, as with cpus; default: that of the partition"""
+    gpu_mem_gb: Annotated[Number, Limits(gt=0)] | None = None
+    """memory in GB that must be free on each GPU of a worker before it starts a trial; default: nothing is checked"""
     gres: str | None = None
     """generic resources on each node, such as "gpu:a100:1" or "gpu:a100_3g.20gb:1\""""
     gpus_per_node: str | None = None

@@ -45,6 +45,7 @@ from hpo_batch.worker.task_exit import Departure, leave
 from hpo_batch.worker.usage import Meter, no_gpus
 
 if TYPE_CHECKING:
+    from hpo_batch.worker.gpu_memory import MemoryCheck
     from hpo_batch.worker.gpu_readings import ReadGpus
     from hpo_batch.worker.ranks import Lead
 
@@ -245,6 +246,7 @@ def _work(task: _Task) -> Tally:
                 n_params=n_params,
                 leave=lambda tally: depart(tally, cut_short=True),
                 meter=Meter(read_gpus=_gpus(task)),
+                gpu_memory=_memory_check(task),
             )
             tally = work(context)
     except BaseException:
@@ -260,6 +262,16 @@ def _gpus(task: _Task) -> ReadGpus:
     from hpo_batch.worker.gpu_readings import reader
 
     return reader(task.allocation.gpus)
+
+
+def _memory_check(task: _Task) -> MemoryCheck | None:
+    need_gb = task.sweep.job.gpu_mem_gb
+    if need_gb is None or task.place.device != "cuda":
+        return None
+    from hpo_batch.worker.gpu_memory import MemoryCheck
+    from hpo_batch.worker.gpu_readings import memory_reader
+
+    return MemoryCheck(need_gb, memory_reader(task.allocation.gpus))
 
 
 def _load(task: _Task, problem: Failed | None) -> tuple[Objective | Failed, _Task]:
