@@ -204,7 +204,7 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
 
 def _import_warnings(objective: Objective) -> list[str]:
     failed = []
-    for key in ("function", "n_params"):
+    for key in ("function", "n_params", "preload"):
         name = getattr(objective, key)
         if name is not None:
             try:
