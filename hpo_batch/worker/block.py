@@ -182,7 +182,7 @@ class Block:
         self._take_in(one, ended)
 
     def _take_in(self, one: _Running, ended: Outcome | GivenBack) -> None:
-        claim = one.attempt.claim
+        claim, ended = one.attempt.claim, one.attempt.timed(ended)
         if isinstance(ended, GivenBack):
             self._settle(claim, ended, began=one.began)
         else:

@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 
 import hpo_batch
+from hpo_batch.monitor.explain import explain
 from hpo_batch.monitor.status import study_statuses
 from hpo_batch.records import USAGE, Usage
 from hpo_batch.store.home import find_homes
 from hpo_batch.worker.gpu_readings import GpuReading
 from hpo_batch.worker.usage import Meter
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, run
 
 SWEEP = """
 [study]
@@ -113,6 +114,25 @@ def test_status_and_collect_tell_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert 0.2 < (status.usage.cpus or 0) < 1.2
     assert (status.usage.gpu_util, status.usage.throttled) == (None, ())
     assert status.as_json()["usage"]["gpu_temp_c"] is None
+
+
+def test_the_time_to_the_first_report_is_told_wherever_durations_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "import time\ndef train(trial):\n    time.sleep(0.3)\n"
+    (tmp_path / "trains.py").write_text(text + "    trial.report(0, loss=1.0)\n    time.sleep(1.2)\n    return 1.0\n")
+    (attempt,) = ran(tmp_path, 'function = "trains:train"').to_dict("records")
+    assert 0.3 <= attempt["first_report_s"] < attempt["seconds"] - 1.2
+    home = find_homes(tmp_path / "logs", "used")[0]
+    assert hpo_batch.load("used", root=tmp_path / "logs").trials_dataframe()["first_report_s"].iloc[0] >= 0.3
+    (status,) = study_statuses([home])
+    assert status.as_json()["usage"]["first_report_s"] == attempt["first_report_s"]
+    (story,) = explain(home, "0")
+    (told,) = story.attempts
+    assert told.first_report_s == attempt["first_report_s"]
+    assert f"  after {told.first_report_s:.1f} s  " in run("explain", "used", "0", "--root", tmp_path / "logs").out
+    assert ", the first report after 0." in run("status", "used", "--root", tmp_path / "logs").out
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
