@@ -33,6 +33,8 @@ def findings(*attempts: dict[str, Any]) -> dict[str, Finding]:
 def test_trials_on_slow_gpus_are_told() -> None:
     attempts = [attempt(n, gpu_throttled=0.0, gpu_ecc_errors=0.0) for n in range(4)]
     attempts[1]["gpu_throttled"], attempts[2]["gpu_throttled"] = 0.45, 0.05  # the latter is nothing to speak of
+    assert findings(*attempts)["gpus.throttled"].actions == ()  # there is no other node
+    attempts[3]["node"] = "b"
     (finding,) = findings(*attempts).values()
     assert (finding.key, finding.answer) == ("gpus.throttled", Answer.YES)
     assert (

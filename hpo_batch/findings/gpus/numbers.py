@@ -21,6 +21,8 @@ class GpuHealth:
     """that had a GPU"""
     measured: int
     """of them, those whose GPUs were read"""
+    nodes: int
+    """on which these trials ran"""
     throttled: tuple[tuple[int, float], ...] = field(metadata=json_keys("number", "share"))
     """trials during which clocks were reduced because of heat or power supply, and the share of the time; from a tenth
     of it on"""
@@ -37,15 +39,16 @@ def gpu_health(table: TrialsTable) -> GpuHealth | None:
     attempts = table.attempts
     throttled, errors = (_known(attempts, name) for name in ("gpu_throttled", "gpu_ecc_errors"))
     is_read = throttled.notna() | errors.notna()
-    had = attempts["number"][gpus_held(attempts).notna() | is_read]
+    had = attempts[gpus_held(attempts).notna() | is_read]
     if not len(had):
         return None
     shares = throttled.groupby(attempts["number"]).max()
     counts = errors.groupby(attempts["number"]).sum()
     slow, bad = shares[shares >= THROTTLED], counts[counts > 0].astype(int)
     return GpuHealth(
-        trials=had.nunique(),
+        trials=had["number"].nunique(),
         measured=attempts["number"][is_read].nunique(),
+        nodes=len(_nodes(had)),
         throttled=tuple(zip(slow.index.tolist(), slow.tolist(), strict=True)),
         memory_errors=tuple(zip(bad.index.tolist(), bad.tolist(), strict=True)),
         throttled_on=_nodes(attempts[throttled >= THROTTLED]),

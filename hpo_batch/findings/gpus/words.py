@@ -39,7 +39,10 @@ def _memory_errors(study: StudyFindings, gpus: GpuHealth) -> Finding:
         answer=Answer.YES,
         text=f"{study.label}: {errors} of GPUs{_on(gpus.memory_errors_on)} during {_trials(numbers)}: their values may "
         "be wrong",
-        actions=(Action(kind=ActionKind.INSPECT, trials=tuple(numbers)), *_exclude(gpus.memory_errors_on)),
+        actions=(
+            Action(kind=ActionKind.INSPECT, trials=tuple(numbers)),
+            *_exclude(gpus.memory_errors_on, of=gpus.nodes),
+        ),
         n=gpus.measured,
         method=METHOD,
     )
@@ -55,7 +58,7 @@ def _throttled(study: StudyFindings, gpus: GpuHealth) -> Finding:
         answer=Answer.YES,
         text=f"{study.label}: GPUs{_on(gpus.throttled_on)} were slowed down by heat or power supply during "
         f"{_trials(numbers)}, for up to {100 * most:.0f} % of the time: do not compare their durations with others",
-        actions=_exclude(gpus.throttled_on),
+        actions=_exclude(gpus.throttled_on, of=gpus.nodes),
         n=gpus.measured,
         method=METHOD,
     )
@@ -91,6 +94,6 @@ def _on(nodes: Sequence[str]) -> str:
     return f" on {', '.join(nodes)}" if 0 < len(nodes) <= 3 else ""
 
 
-def _exclude(nodes: Sequence[str]) -> tuple[Action, ...]:
-    """Where it is one node, others may do better."""
-    return (Action(kind=ActionKind.EXCLUDE_NODE, where=nodes[0]),) if len(nodes) == 1 else ()
+def _exclude(nodes: Sequence[str], *, of: int) -> tuple[Action, ...]:
+    """Where it is one node of several, the others may do better."""
+    return (Action(kind=ActionKind.EXCLUDE_NODE, where=nodes[0]),) if len(nodes) == 1 < of else ()
