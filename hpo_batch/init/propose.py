@@ -29,8 +29,8 @@ _PATHS: Final = words(
 _SETTINGS: Final = words(
     "epochs epoch steps step iterations iters iter max every interval freq frequency limit timeout workers worker "
     "threads gpus gpu tpu tpus devices device nodes rank port host local world backend accelerator strategy precision "
-    "amp fp16 bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict dry "
-    "profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
+    "amp fp16 bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict "
+    "dry profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
     "yes checkpointing"
