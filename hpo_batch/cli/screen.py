@@ -15,6 +15,7 @@ from hpo_batch.store.footprint import about
 from hpo_batch.store.home import Marker
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import one_line, printable
+from hpo_batch.text.numbers import duration
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta
@@ -195,7 +196,7 @@ def _files(files: Usage) -> str:
 
 
 def _usage(usage: TrialUsage) -> str:
-    """Per trial: CPUs, memory, and how busy and warm the GPUs were; empty if little is known."""
+    """Per trial: CPUs, memory, how busy and warm the GPUs were, and how soon it reported; empty if little is known."""
     parts = []
     if usage.cpus is not None:
         parts.append(f"{usage.cpus:.2g} CPUs")
@@ -207,6 +208,9 @@ def _usage(usage: TrialUsage) -> str:
         parts.append(f"up to {_megabytes(usage.gpu_memory_mb)} of GPU memory")
     if usage.gpu_temp_c is not None:
         parts.append(f"up to {usage.gpu_temp_c:.0f} °C")
+    if parts and usage.first_report_s is not None:
+        seconds = usage.first_report_s
+        parts.append(f"the first report after {f'{seconds:.1f} s' if seconds < 10 else duration(seconds)}")
     return f"per trial {', '.join(parts)}" if parts else ""
 
 

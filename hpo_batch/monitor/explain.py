@@ -55,6 +55,8 @@ class AttemptStory:
     """as in the journal; empty while it runs"""
     told: str
     """``how`` in words"""
+    first_report_s: float | None
+    """seconds from its start to its first report; None: unknown, or it has not reported"""
     handed_on: bool
     """whether it left a newer checkpoint than it started from"""
     folder: str
@@ -142,7 +144,7 @@ def _explain(home: StudyHome, state: JournalState, number: int, submissions: Seq
 def _attempt(
     home: StudyHome, trial: int, attempt: Attempt, submissions: Sequence[Submission], ending: Mapping[str, Any]
 ) -> AttemptStory:
-    how = attempt.ending
+    how, used = attempt.ending, ending.get("usage")
     log = worker_log(home, attempt, submissions)
     return AttemptStory(
         number=attempt.number,
@@ -155,6 +157,7 @@ def _attempt(
         ended=attempt.ended,
         how=how,
         told=ENDINGS.get(how, f"failed: {how}") if how else "still open",
+        first_report_s=used.get("first_report_s") if isinstance(used, dict) else None,
         handed_on=bool(ending.get("moved")),
         folder=str(home.attempt(trial, attempt.number)),
         log=str(log) if log else "",

@@ -125,7 +125,7 @@ class Checkpoint:
         if missing := [name for name in self.parts if name not in state]:
             return f"without {', '.join(missing)}"
         model = self.parts.get("model")
-        if isinstance(model, torch.nn.Module) and _shapes(model.state_dict()) != _shapes(state["model"]):
+        if model is not None and _shapes(_state_of(model)) != _shapes(state["model"]):
             return "of a model of another shape"
         return None
 
@@ -154,8 +154,9 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     return "; ".join([*shown, *([f"and {len(names) - 3} more"] if len(names) > 3 else [])])
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, torch.Tensor)}
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    values = state.items() if isinstance(state, Mapping) else ()
+    return {name: tuple(value.shape) for name, value in values if isinstance(value, torch.Tensor)}
 
 
 def _state_of(part: Part) -> Any:

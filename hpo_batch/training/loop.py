@@ -234,12 +234,7 @@ def _result(
     seconds: float,
 ) -> dict[str, float]:
     best = dict(progress.best)
-    if best.get("collapsed"):
-        log.warning(
-            "the predictions have collapsed: the model of the best epoch (%d) tells no sample from another "
-            "(predictions from %.3g to %.3g, recall %.3g)",
-            best["best_epoch"], best["pred_min"], best["pred_max"], best["recall"],
-        )  # fmt: skip
+    warn_of_collapse(best)
     if test is not None:
         model.load_state_dict(progress.best_model)
         model.eval()
@@ -253,6 +248,16 @@ def _result(
         "seconds": seconds,
         "seconds_per_epoch": seconds / progress.epoch,
     }
+
+
+def warn_of_collapse(best: Mapping[str, float], *, prefix: str = "") -> None:
+    """Say in the log if the model of the best epoch predicts the same for all samples."""
+    if best.get("collapsed"):
+        log.warning(
+            "%sthe predictions have collapsed: the model of the best epoch (%d) tells no sample from another "
+            "(predictions from %.3g to %.3g, recall %.3g)",
+            prefix, best["best_epoch"], best["pred_min"], best["pred_max"], best["recall"],
+        )  # fmt: skip
 
 
 def train_epoch(

@@ -61,6 +61,7 @@ def test_a_killed_worker_gives_back_all_and_each_resumes_from_its_own_checkpoint
         first = (one.home.attempt(trial.number, 2) / "metrics.jsonl").read_text().splitlines()[0]
         assert '"step":1,' not in first.replace(" ", "")
         assert trial.values == (trial.params["x"],)
+    assert all(trial.ending(trial.attempt)["usage"]["first_report_s"] >= 0 for trial in state.trials)
     assert len({trial.key for trial in state.trials}) == 8
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hpo_batch.training import loop, ranks
+from hpo_batch.training import loop, optimizers, ranks
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.fused.many import train_trials
 from hpo_batch.training.fused.recipe import Trials
@@ -18,7 +18,6 @@ from hpo_batch.training.knowledge_tracing.settings import Settings
 from hpo_batch.training.knowledge_tracing.size import forward_flop
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
-from hpo_batch.training.optimizers import Adam, AdamW
 
 # Sequences evaluated at once: bounds the memory, not the result.
 EVAL_BATCH = 256
@@ -73,8 +72,13 @@ train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must 
 
 
 def make_optimizer(model: KnowledgeTracing, settings: Settings) -> torch.optim.Optimizer:
-    kind = Adam if settings.optimizer == "Adam" else AdamW
-    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return optimizers.make(
+        model,
+        is_adam=settings.optimizer == "Adam",
+        rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        decays=optimizers.all_decay,
+    )
 
 
 def train_epoch(

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hpo_batch.training import loop, ranks
+from hpo_batch.training import loop, optimizers, ranks
 from hpo_batch.training.data import Dataset, load
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.fused.many import train_trials
 from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
-from hpo_batch.training.optimizers import AdamW
 from hpo_batch.training.patchtst.many import SHAPE, recipe
-from hpo_batch.training.patchtst.model import PatchTST
+from hpo_batch.training.patchtst.model import PatchTST, is_decayed
 from hpo_batch.training.patchtst.settings import Settings
 from hpo_batch.training.patchtst.size import forward_flop
 
@@ -72,14 +71,14 @@ def train_many(trials: Trials) -> None:
 train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must be equal: docs/objective.md
 
 
-def make_optimizer(model: PatchTST, settings: Settings) -> AdamW:
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and name != "position"]
-    others = [p for name, p in model.named_parameters() if p.ndim < 2 or name == "position"]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=settings.learning_rate, fused=True)
+def make_optimizer(model: PatchTST, settings: Settings) -> torch.optim.Optimizer:
+    return optimizers.make(
+        model,
+        is_adam=False,
+        rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        decays=is_decayed,
+    )
 
 
 def train_epoch(

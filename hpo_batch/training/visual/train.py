@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo_batch.training import loop, ranks
+from hpo_batch.training import loop, optimizers, ranks
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.fused.many import train_trials
 from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.metrics import as_test, class_metrics, training_flop
-from hpo_batch.training.optimizers import AdamW
 from hpo_batch.training.visual.data import EMPTY, N_DEMOS, Dataset, Tasks, load
 from hpo_batch.training.visual.model import Classifier
 from hpo_batch.training.visual.settings import SHAPE, Settings
@@ -33,7 +32,9 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
 
     data = load(settings, str(device))
     model = Classifier(settings, n_classes=len(data.categories), centroids=data.centroids).to(device)
-    optimizer = AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimizer = optimizers.make(
+        model, is_adam=False, rate=settings.lr, weight_decay=settings.weight_decay, decays=optimizers.all_decay
+    )
     wrapped = ranks.wrap(model)
 
     def test(_best: Mapping[str, float]) -> dict[str, float]:
