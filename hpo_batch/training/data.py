@@ -8,13 +8,13 @@ parameter count asks here for the number of features.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpo_batch.training.parameters import parameter, real, text, whole
+from hpo_batch.training.parameters import parameter, read_known, real, text, whole
 from hpo_batch.training.tables import quoted, read_table, version
 
 if TYPE_CHECKING:
@@ -107,6 +107,15 @@ def feature_names(options: DataOptions) -> tuple[str, ...]:
 def load(options: DataOptions, device: str = "cpu") -> Dataset:
     """Training and validation set; a ValueError says what is wrong with the data and what to do."""
     return _digits(device) if options.data == DIGITS else _rows(options, device)
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    options = read_known(DataOptions, fixed)
+    if options.data == DIGITS:
+        _images()
+    else:
+        _frame(options)
 
 
 def _digits(device: str) -> Dataset:
