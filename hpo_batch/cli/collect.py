@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
+from hpo_batch.cli.options import hint, json_format_option, logs_root, root_option, study_homes
 from hpo_batch.cli.sources import SourceOptions, exit_code, read_sources, source_options
 from hpo_batch.cli.terminal import print_bytes
 from hpo_batch.errors import HpoBatchError, UserError
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--cell", metavar="METRIC", help="With --pivot: the metric in the cells: precision, seconds.")
 @click.option("--attempts", is_flag=True, help="One row per attempt instead of one per trial.")
 @click.option("--accounting", is_flag=True, help="With --attempts: add SLURM's accounting, with one sacct.")
+@json_format_option
 @root_option
 def command(
     format_: str | None, output: Path | None, attempts: bool, accounting: bool, root: Path | None, **options: Any

@@ -22,7 +22,7 @@ INDENT = 10
 
 @click.command(name="explain")
 @click.argument("study_and_trial", nargs=-1, required=True, metavar="[STUDY] TRIAL")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per trial.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/json.md.")
 @root_option
 def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) -> None:
     """Show where the configuration of TRIAL (a number, a name, or 1-3) came from, what ran it, and what happened.

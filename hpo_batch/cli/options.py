@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shlex
@@ -58,6 +59,18 @@ def root_option(command: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="The logs directory [default: $HPO_BATCH_ROOT, else the nearest 'logs' upwards].",
     )(command)
+
+
+def json_format_option(made: Callable[..., int]) -> Callable[..., int]:
+    """Add ``--json``, short for ``--format json``, to a command with ``format_``."""
+
+    @functools.wraps(made)
+    def with_format(*, as_json: bool, format_: str | None, **arguments: Any) -> int:
+        if as_json and format_ not in (None, "json"):
+            raise click.UsageError(f"--json is --format json, not {format_}: leave one out")
+        return made(format_="json" if as_json else format_, **arguments)
+
+    return click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(with_format)
 
 
 def logs_root(option: Path | None) -> Path:

@@ -59,14 +59,19 @@ def known_options(command: Callable[..., int]) -> Callable[..., int]:
     default=60,
     help="Number of best trials whose shares are compared [default: 60].",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print report.json (docs/report-json.md), and write nothing.")
 @known_options
 @root_option
-def command(output: Path | None, top: int, known: Known, seed: int, root: Path | None, **source_arguments: Any) -> int:
+def command(
+    output: Path | None, top: int, as_json: bool, known: Known, seed: int, root: Path | None, **source_arguments: Any
+) -> int:
     """Write a report on the trials of each SOURCE (default: the newest study), with the uncertainty of every number.
 
     The folder gets report.html (one file, works offline), report.md, report.json (every number), tables.tex and figures
     as SVG. SOURCE is the same as for 'collect'; several sources are compared.
     """
+    if as_json and output is not None:
+        raise click.UsageError("--json prints the report and writes nothing: leave -o out")
     # before importing the analysis libraries: memory peaks while a large study is read
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
@@ -75,6 +80,9 @@ def command(output: Path | None, top: int, known: Known, seed: int, root: Path |
     from hpo_batch.store.sharing import umask_for
 
     made = report(tables, known=known, top=top, seed=seed)
+    if as_json:
+        click.echo(made.text("json"), nl=False)
+        return exit_code(tables)
     folder = output if output is not None else _folder(tables)
     # in a shared study the group must be able to replace the report
     with umask_for(shared=is_in_shared_study(folder.absolute())):

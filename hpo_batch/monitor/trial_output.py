@@ -35,6 +35,8 @@ class Note:
     """A line of ours about the output."""
 
     text: str
+    path: Path | None = None
+    """the file that the texts after this note are from"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ def worker_output(study: StudyReader, number: int, *, attempt: int | None = None
             raise StorageError(
                 f"the log of worker {run.worker} (job {run.job}) is not in '{study.home.path}': was it removed?"
             )
-        yield Note(text=f"--- {path}")
+        yield Note(text=f"--- {path}", path=path)
         yield from _pieces(path)
 
 
@@ -105,7 +107,7 @@ class _Progress:
             start = self.read.get(path, 0)
             if size(path) > start:
                 if self.last != path:
-                    yield Note(text=f"--- {path}")
+                    yield Note(text=f"--- {path}", path=path)
                     self.last = path
                 self.read[path] = yield from _pieces(path, start)
 
@@ -182,7 +184,7 @@ def _end_of_worker(home: StudyHome, run: Attempt, number: int) -> Output:
         return
     with _opened(path):  # raises PermissionError, where last_lines would return nothing
         lines = about_trial(last_lines(path, 10_000), number, LAST_LINES)
-    yield Note(text=f"--- the end of its worker's log, {path}")
+    yield Note(text=f"--- the end of its worker's log, {path}", path=path)
     for line in lines:
         yield Text(text=f"{line}\n")
 

@@ -125,7 +125,7 @@ def _around_the_best(parent: Parent, others: Sequence[TrialsTable]) -> tuple[Loc
             best=best,
             moves=moves(data, model, sweep.space, best, row),
             effects={effect.parameter: effect for effect in _effects(parent.table)},
-            sd=single_sd(parent.noise) or unexplained(data, 5),
+            sd=single_sd(parent.noise) or unexplained(data),
             ran=already_run(sweep, [parent.table, *others]),
         )
     return local, top.number
@@ -157,7 +157,7 @@ def _source(parent: Parent) -> str:
         return " (replicates)"
     if single_sd(parent.noise) is not None:
         return f" ({parent.noise.source}: of the validation set, shared by all trials; what seeds do was not measured)"
-    return ", an upper bound: it was never measured, and the model of the trials leaves so much unexplained"
+    return ", estimated: it was never measured, and the best trials lie that far from what their model expects"
 
 
 def _sweep(

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from hpo_batch.cli.main import SECTIONS
+from hpo_batch.launch.describe import schema_keys
 from tests.helpers import REPOSITORY
 
 IGNORED = shutil.ignore_patterns(".*", "__pycache__", "build", "logs")
@@ -41,6 +42,25 @@ def test_every_command_is_on_the_page_of_commands(site: Path) -> None:
         for name in commands:
             assert f'id="{name}"' in text
             assert f"Usage: hpo-batch {name} " in text
+
+
+def test_every_key_of_a_sweep_is_on_the_page_of_keys(site: Path) -> None:
+    text = (site / "sweep-keys.html").read_text()
+    keys = [key for key in schema_keys() if key.name]
+    assert len(keys) > 60
+    for key in keys:
+        section = text.split(f'<span class="pre">{key.table}</span></code><a class="headerlink"')[1].split(
+            "</section>"
+        )[0]
+        assert f'<span class="pre">{key.name}</span>' in section, key
+        assert key.meaning, key
+
+
+def test_the_pictures_are_shown(site: Path) -> None:
+    for page in ("first-steps.html", "tutorial.html"):
+        shown = re.findall(r'<img [^>]*src="([^"]+)"', (site / page).read_text())
+        assert {Path(name).name for name in shown} >= {"report.png"}
+        assert [name for name in shown if not (site / name).exists()] == []
 
 
 @pytest.mark.parametrize("name", ["submit", "wait", "load", "load_all", "Results", "Trial.report", "Trial.should_stop"])
