@@ -17,7 +17,7 @@ from hpo_batch.training.visual.model import Classifier
 from hpo_batch.training.visual.settings import Settings
 from hpo_batch.training.visual.simulate import RULES, simulate
 from hpo_batch.training.visual.size import n_params
-from hpo_batch.training.visual.train import first_pairs, permute_colours, random_pairs, train
+from hpo_batch.training.visual.train import colour_tables, first_pairs, random_pairs, recolour, train
 
 from .conftest import RecordingTrial
 
@@ -182,7 +182,7 @@ def test_pairs_are_drawn_without_repeats_and_colours_keep_background_and_outside
         assert ((shown >= data.first[:, None]) & (shown < ends[:, None])).all()
         assert all(len(set(row)) == 3 for row in shown.tolist())
         grids = data.grids[shown]
-        other = permute_colours(grids, order)
+        other = recolour(grids, colour_tables(len(grids), order))
         for colour in (0, EMPTY):
             assert torch.equal(other == colour, grids == colour)
         for before, after in zip(grids, other, strict=True):
