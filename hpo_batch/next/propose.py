@@ -91,7 +91,8 @@ def propose(
     r = seeds or _seeds(local, is_known=_is_measured(parent))
     sets, left_out = trial_sets(local, r)
     if not sets:
-        raise Declined(f"everything around the best trial of {parent.label} was tried: {'; '.join(left_out)}")
+        rest = f" or is not worth a trial ({'; '.join(left_out)})" if left_out else ""
+        raise Declined(f"everything around the best trial of {parent.label} was tried{rest}")
     sweep = _sweep(parent, local, sets, seeds=r, number_of_best=number_of_best, root=root)
     header = _header(parent, local, sweep, sets, left_out, number_of_best=number_of_best)
     text = sweep_text(sweep, near=near, header=header, above={one.name: one.lines for one in sets})

@@ -183,7 +183,8 @@ def _section(decision: Decision) -> Iterator[str]:
     yield f"- {described(decision.old)} -> {described(decision.new)}"
     yield f"- {printable(decision.reason)}"
     if decision.interval is not None:
-        yield f"- measured difference: {interval(decision.interval)}, above 0 is better (n = {decision.interval.n})"
+        rests = "" if decision.interval.n is None else f" ({count(decision.interval.n, 'configuration')})"
+        yield f"- measured difference: {interval(decision.interval)}, above 0 is better{rests}"
     if decision.would_change_it:
         yield f"- would change it: {printable(decision.would_change_it)}"
     yield ""
