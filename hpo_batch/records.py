@@ -119,6 +119,7 @@ class IdleWhy(StrEnum):
     DRAINING = "draining"
     TRIPPED = "too many failures"
     BAD_NODE = "trials fail on this node and do well on others"
+    GPU_MEMORY = "too little GPU memory is free"
 
 
 @dataclass(frozen=True, kw_only=True)

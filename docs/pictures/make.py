@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -27,8 +28,8 @@ from hpo_batch.store.home import find_homes
 HERE = Path(__file__).parent
 SWEEP = HERE.parents[1] / "configs" / "quickstart.toml"
 STUDY, TRIALS, TAKEN_AT = "quickstart", 60, 45
-COLUMNS, ROWS = 80, 24
-WIDTH, HEIGHT = 1000, 860
+COLUMNS, ROWS = 80, 30
+WIDTH, HEIGHT = 1000, 960
 """of the report's picture, in pixels"""
 
 
@@ -44,13 +45,13 @@ def draw_status(logs: Path, picture: Path) -> None:
     console = Console(
         file=io.StringIO(), record=True, width=COLUMNS, height=ROWS, force_terminal=True, color_system="truecolor"
     )
-    console.print(page(statuses, console, all_workers=False, every="every 2 s"))
+    shown = [replace(status, path=f"/home/me/logs/{STUDY}") for status in statuses]
+    console.print(page(shown, console, all_workers=False, every="every 2 s"))
     # without the fonts that it would load from the network
     start, end = CONSOLE_SVG_FORMAT.index("    @font-face"), CONSOLE_SVG_FORMAT.index("    .{unique_id}-matrix")
     template = CONSOLE_SVG_FORMAT[:start] + CONSOLE_SVG_FORMAT[end:]
     title = f"hpo-batch status {STUDY} -w"
     text = console.export_svg(title=title, theme=MONOKAI, code_format=template, unique_id="screen")
-    text = text.replace(str(logs.parent), "/home/me")
     picture.write_text("\n".join(line.rstrip() for line in text.splitlines()) + "\n")
 
 

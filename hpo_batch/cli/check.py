@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo_batch.cli.options import logs_root, root_option
-from hpo_batch.errors import Exit, SweepInvalid, UserError
+from hpo_batch.errors import Exit, HpoBatchError, UserError
 
 if TYPE_CHECKING:
     from hpo_batch.launch.check import Checked
@@ -53,19 +53,21 @@ def command(
 
 
 def _print_json(sweep: Path, studies: Iterable[Checked]) -> Exit:
-    """One object; a mistake in the file is in it, and decides the exit code."""
+    """One object; what is wrong is in it, whatever it is, and decides the exit code."""
     from hpo_batch.files import shown_json
     from hpo_batch.launch.check import SCHEMA_VERSION
 
     errors: dict[str, None] = {}
     found: list[Checked] = []
+    code = Exit.OK
     try:
         for study in studies:
             found.append(study)
             errors |= dict.fromkeys(study.errors)
-    except SweepInvalid as error:
-        errors |= dict.fromkeys(error.lines)
-    code = Exit.BAD_INPUT if errors else Exit.OK
+            code = Exit.BAD_INPUT if errors else Exit.OK
+    except HpoBatchError as error:
+        errors |= dict.fromkeys(str(error).splitlines())
+        code = error.exit_code
     shown = {
         "schema_version": SCHEMA_VERSION,
         "exit_code": int(code),

@@ -117,7 +117,7 @@ def _newest(status: StudyStatus) -> Iterator[Text]:
 def _styled(line: str) -> Text:
     label = line[:INDENT]
     text = Text(harmless(line))
-    if label.strip():
+    if label[:1].strip():  # lines of workers are indented, and have a name there
         text.stylize("bold red" if label.strip() in TROUBLE else "bold", 0, len(label.rstrip()))
     return text
 

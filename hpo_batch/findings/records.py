@@ -20,6 +20,7 @@ from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.elites.numbers import Elites
 from hpo_batch.findings.expected.numbers import Expected
 from hpo_batch.findings.further.numbers import Further
+from hpo_batch.findings.gpus.numbers import GpuHealth
 from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance
@@ -87,6 +88,8 @@ class StudyFindings:
     suspects: tuple[Suspect, ...] = ()
     baseline: Baseline | None = None
     efficiency: Efficiency
+    gpus: GpuHealth | None = None
+    """None if no trial had a GPU, as far as is known"""
     expected: tuple[Expected, ...] = ()
     front: tuple[TopTrial, ...] = ()
     """several metrics: the trials that no other dominates; then nothing that needs a single best is computed"""

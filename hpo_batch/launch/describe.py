@@ -14,6 +14,7 @@ from hpo_batch.launch.checks import describe_imports, describe_sharing, line
 from hpo_batch.launch.task_layout import gpus_of, no_machine_named, shape_of
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.mistakes import doubts as objective_doubts
+from hpo_batch.objective.small_models import why_no_gain
 from hpo_batch.records import Value
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.space.cells import expected_distinct, size
@@ -146,6 +147,8 @@ def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool
     if any("n_params" in constraint.names for constraint in bounded.constraints.values()):
         rare = rarely_valid(bounded, also_finite=True)
         warned += [f"space.constraints: {rare}"] if rare else []
+    if small := why_no_gain(max(counts), ranks=sweep.job.ranks):
+        warned.append(small)
     label = f"{sweep.budget} is " if sweep.budget else ""
     return [line("parameters", f"{label}{_short(min(counts))} to {_short(max(counts))} (from {name})")]
 
@@ -201,7 +204,7 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
 
 def _import_warnings(objective: Objective) -> list[str]:
     failed = []
-    for key in ("function", "n_params"):
+    for key in ("function", "n_params", "preload"):
         name = getattr(objective, key)
         if name is not None:
             try:

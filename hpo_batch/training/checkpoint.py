@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from hpo_batch.files import write_atomic
+from hpo_batch.training import ranks
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"epoch-(\d+)\.[0-9a-f]{8}\.pt")
@@ -47,7 +48,8 @@ Part: TypeAlias = HasState | torch.Generator
 class Checkpoint:
     """The whole state of a training, in a directory: what is continued from it gives the numbers of one run.
 
-    Saved are the state of every part, and the generators of random numbers of Python, NumPy and torch (all GPUs).
+    Saved are the state of every part, and the generators of random numbers of Python, NumPy and torch (all GPUs). In a
+    trial of several ranks (`ranks.join`) call it in each: rank 0 writes and reads for all.
 
     ```python
     checkpoint = Checkpoint(trial.checkpoint, {**trial.params, "seed": trial.seed}, {"model": model, "optimizer": adam})
@@ -72,14 +74,18 @@ class Checkpoint:
         _check_names(parts)
         self.directory, self.identity, self.parts = directory, dict(identity), dict(parts)
 
-    def save(self, epoch: int, values: Mapping[str, Any] | None = None) -> Path:
+    def save(self, epoch: int, values: Mapping[str, Any] | None = None) -> Path | None:
         """Write the state after `epoch`, whole or not at all, and `values`: numbers, texts, tensors, dicts of them.
+
+        Returns the file; None in ranks above 0, which write nothing.
 
         Raises:
             TypeError: something is an object that torch would not load again (`weights_only`), such as a NumPy scalar.
             ValueError: a name is taken.
             OSError: it cannot be written; what was there is still there.
         """
+        if ranks.rank() > 0:
+            return None
         _check_names(values or {})
         if both := set(self.parts) & set(values or {}):
             raise ValueError(f"names of parts and of values at once: {', '.join(sorted(both))}")
@@ -94,7 +100,7 @@ class Checkpoint:
 
         None if there is none to continue; parts and generators are then as they were, and a warning says why.
         """
-        state = load(self.directory)
+        state = ranks.from_first(load(self.directory) if ranks.rank() == 0 else None)
         if state is None:
             return None
         if why := self._why_not(state):
@@ -119,7 +125,7 @@ class Checkpoint:
         if missing := [name for name in self.parts if name not in state]:
             return f"without {', '.join(missing)}"
         model = self.parts.get("model")
-        if isinstance(model, torch.nn.Module) and _shapes(model.state_dict()) != _shapes(state["model"]):
+        if model is not None and _shapes(_state_of(model)) != _shapes(state["model"]):
             return "of a model of another shape"
         return None
 
@@ -148,8 +154,9 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     return "; ".join([*shown, *([f"and {len(names) - 3} more"] if len(names) > 3 else [])])
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, torch.Tensor)}
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    values = state.items() if isinstance(state, Mapping) else ()
+    return {name: tuple(value.shape) for name, value in values if isinstance(value, torch.Tensor)}
 
 
 def _state_of(part: Part) -> Any:

@@ -127,6 +127,16 @@ def test_check(cli: Cli, write_sweep: Callable[..., Path], tmp_path: Path) -> No
     assert cli("check", path).err.count("error: ") == 3
 
 
+def test_whatever_check_finds_is_in_its_json(cli: Cli, write_sweep: Callable[..., Path]) -> None:
+    path = write_sweep(trials=6)
+    path.write_text(path.read_text().replace("trials = 6", 'trials = 6\nimport = ["absent"]'))
+    for given, said in ((path, "no study 'absent'"), (path.with_name("other.toml"), "no sweep file")):
+        ended = cli("check", given, "--json")
+        found = json.loads(ended.out)
+        assert (ended.code, found["exit_code"], found["studies"]) == (Exit.BAD_INPUT, 2, [])
+        assert said in found["errors"][0]
+
+
 def test_what_submit_refuses_is_an_error_of_its_study(cli: Cli, write_sweep: Callable[..., Path]) -> None:
     ended = cli("check", write_sweep("absent"), "--json")
     found = json.loads(ended.out)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from hpo_batch.cli.live_screen import bar, course, page
 from hpo_batch.monitor.course import best_so_far, newest
@@ -85,6 +86,20 @@ def test_the_page_fits_the_window(root: Path, no_slurm: None) -> None:
     assert lines[1].count("█") == pytest.approx(70 * 5 / 8, abs=1)
     assert any("0.5 █" in line and "▁ 0.2" in line for line in lines)
     assert any(line.split()[:3] == ["trial", "3", "complete"] for line in lines)
+
+
+def test_only_labels_are_bold(root: Path, no_slurm: None) -> None:
+    home = study(root)
+    with Study.open(home, owner(7)) as running:
+        claimed(running)
+        lines = page([status_of(home)], Console(width=80), all_workers=True, every=EVERY).renderables
+    texts = [line for line in lines if isinstance(line, Text)]
+    bold = [line.plain[span.start : span.end] for line in texts for span in line.spans if "bold" in str(span.style)]
+    assert {"study", "trials", "best", "workers"} <= set(bold)
+    assert [
+        label for label in bold if label.strip() and label.startswith(" ")
+    ] == []  # an indented line: the name of a worker
+    assert any(line.plain.startswith("  ") and "running" in line.plain for line in texts)
 
 
 def test_a_terminal_without_blocks_gets_plain_signs(root: Path, no_slurm: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -30,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
     """Two commits of what the build reads, without a tag."""
     folder = tmp_path / "checkout"
     folder.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, folder)
     git(folder, "init", "-q")
     git(folder, "add", ".")
@@ -79,13 +80,26 @@ def test_a_copy_inside_another_repository_does_not_take_its_tags(checkout: Path,
     assert version(checkout) == FALLBACK
 
 
-def test_a_source_distribution_knows_its_version(checkout: Path, tmp_path: Path) -> None:
+def test_a_source_distribution_knows_its_version_and_shows_pictures(checkout: Path, tmp_path: Path) -> None:
     git(checkout, "tag", "v0.2.0")
     argv = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
-    subprocess.run(argv, cwd=checkout, check=True, capture_output=True)
+    env = {**os.environ, "HPO_BATCH_REPOSITORY": "https://example.org/raw/v0.2.0/"}
+    subprocess.run(argv, cwd=checkout, env=env, check=True, capture_output=True)
     with tarfile.open(tmp_path / "hpo_batch-0.2.0.tar.gz") as file:
         file.extractall(tmp_path, filter="data")
     assert version(tmp_path / "hpo_batch-0.2.0") == "0.2.0"
+    shown = (tmp_path / "hpo_batch-0.2.0" / "PKG-INFO").read_text()
+    assert "](https://example.org/raw/v0.2.0/docs/pictures/report.png)" in shown
+    targets = re.findall(r"\]\(([^)]+)\)", shown)
+    assert len(targets) > 20
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+def test_without_an_address_the_readme_stands_as_it_is(checkout: Path) -> None:
+    argv = [sys.executable, "-m", "hatchling", "metadata"]
+    env = {name: value for name, value in os.environ.items() if name != "HPO_BATCH_REPOSITORY"}
+    said = subprocess.run(argv, cwd=checkout, env=env, check=True, capture_output=True, text=True).stdout
+    assert json.loads(said)["readme"]["text"] == (REPOSITORY / "README.md").read_text()
 
 
 def test_the_package_tells_the_version_it_was_installed_with() -> None:

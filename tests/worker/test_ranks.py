@@ -90,6 +90,22 @@ def test_ranks_of_torch_go_on_after_one_was_killed(project: Build) -> None:
     assert here.file("stdout", 1, 2).startswith("rank 0 of 2 local 0 from 3\n")
 
 
+def test_our_trainer_in_ranks_ends_with_a_dead_one_and_goes_on_to_the_same_numbers(project: Build) -> None:
+    """Two trials of equal numbers, one killed: by one worker, whose processes start twice."""
+    text = trial("whole", "fine") + trial("cut", "killed")
+    metric = 'metric = "val_auc"\ndirection = "maximize"'
+    here = project("trains_with_us", study="seeds = [3]", metric=metric, rest=text, **of(2))
+    workers = start(here, 2)
+    assert [worker.wait() for worker in workers] == [0, 0], "\n".join(worker.said for worker in workers)
+    whole, cut = [one.record() for one in here.state.trials]
+    assert [attempt.ending for attempt in cut.attempts] == ["lost", "complete"], workers[0].said
+    assert "rank 1 on node1: its process was killed by SIGKILL; the other ranks were ended" in workers[0].said
+    for name in set(whole.metrics) - {"seconds", "seconds_per_epoch", "peak_memory_mb"}:
+        assert cut.metrics[name] == whole.metrics[name], name
+    assert "gains nothing" in here.file("stderr", 0)
+    assert "continuing after epoch" in here.file("stderr", 1, 2)
+
+
 def test_each_seed_of_a_trial_has_all_ranks_and_its_own_checkpoint(project: Build) -> None:
     here = project("steps_together", study="replicates = 2", rest=trial("a", "killed", loss=0.25), **of(2))
     workers = start(here, 2)

@@ -188,19 +188,43 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read_through(driver: Path, readings: str, gpus: list[str]) -> tuple[list[dict[str, Any]], str]:
     """What ``gpu_readings.reader`` reads through nvidia-ml-py, and what it logs."""
-    pytest.importorskip("pynvml")
-    (driver / "readings").write_text(readings)
     code = (
         "import json, logging, sys; logging.basicConfig(level=20)\n"
         "from hpo_batch.worker.gpu_readings import reader\n"
         f"print(json.dumps([vars(one) for one in reader({gpus!r})()]))"
     )
+    return asked(driver, readings, code)
+
+
+def asked(driver: Path, readings: str, code: str) -> tuple[Any, str]:
+    """What some code prints as JSON, and what it logs, on a machine with this driver."""
+    pytest.importorskip("pynvml")
+    (driver / "readings").write_text(readings)
     env = {**os.environ, "LD_LIBRARY_PATH": str(driver), "NVML_READINGS": str(driver / "readings")}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return json.loads(done.stdout), done.stderr
 
 
 ALL = "util 87\nused 2500000000\ntemp 71\npower 312500\nreasons 64\necc 0\n"
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        ("free 12e9\nours 3e9\n", [{"gpu": "0", "free_mb": 12000.0, "total_mb": 80000.0, "ours_mb": 3000.0}]),
+        ("free 12e9\n", [{"gpu": "0", "free_mb": 12000.0, "total_mb": 80000.0, "ours_mb": None}]),
+        ("util 1\n", [{"gpu": "0", "free_mb": None, "total_mb": None, "ours_mb": None}]),
+        ("no_driver 1\n", "NVML: Driver Not Loaded"),
+    ],
+    ids=["ours", "not shown", "not supported", "no driver"],
+)
+def test_the_memory_of_a_gpu_and_what_this_process_holds_of_it(driver: Path, readings: str, expected: object) -> None:
+    code = (
+        "import json; from hpo_batch.worker.gpu_readings import memory_reader\n"
+        "read = memory_reader(['0'])\n"
+        "print(json.dumps(read if isinstance(read, str) else [vars(one) for one in read()]))"
+    )
+    assert asked(driver, readings, code)[0] == expected
 
 
 @pytest.mark.parametrize("gpus", [["0"], ["GPU-1"]])

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hpo_batch.text.lines import short
+from hpo_batch.text.numbers import count
 from hpo_batch.training.parameters import real, text, whole
-from hpo_batch.training.tables import quoted, read_table, version
+from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -150,7 +152,7 @@ def _sequences(options: DataOptions) -> tuple[int, Sequences]:
             n_students=options.n_students,
             n_responses=options.n_responses,
         )
-    path = Path(options.data).expanduser().absolute()
+    path = located(options.data)
     columns = (options.user_column, options.skill_column, options.correct_column, options.order_column)
     return _of_table(path, columns, _version=version(path, f"'data' is \"{SIMULATED}\" or"))
 
@@ -162,20 +164,26 @@ def _of_table(path: Path, columns: tuple[str, str, str, str], *, _version: tuple
     user, skill, correct, order = columns
     frame = _checked(read_table(path), path, columns)
     codes, skills = pd.factorize(frame[skill], sort=True)
-    frame = frame.assign(_skill=codes, _right=frame[correct].astype("int64"))
+    frame = frame.assign(_skill=codes, _right=pd.to_numeric(frame[correct]).astype("int64"))
     if order != "row":
-        frame = frame.sort_values([user, order], kind="stable")
+        frame = frame.assign(_order=_sortable(frame[order], path)).sort_values([user, "_order"], kind="stable")
     students = [
         (of_student["_skill"].to_numpy("int64"), of_student["_right"].to_numpy("int64"))
         for _, of_student in frame.groupby(user, sort=True)
         if len(of_student) >= LEAST
     ]
     if not students:
-        raise ValueError(f"no student in '{path}' has {LEAST} responses or more: {len(frame)} rows")
+        n_users = frame[user].nunique()
+        raise ValueError(
+            f"no student in '{path}' has {LEAST} responses or more: {count(len(frame), 'row')} of "
+            f"{count(n_users, 'student')} in column '{user}'"
+        )
     return len(skills), students
 
 
 def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str]) -> pd.DataFrame:
+    import pandas as pd
+
     user, skill, correct, order = columns
     used = [user, skill, correct, *([order] if order != "row" else [])]
     if missing := [name for name in used if name not in frame.columns]:
@@ -183,18 +191,44 @@ def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str]
             f"'{path}' has no column {quoted(missing)}; it has {quoted(frame.columns)}: "
             "set user_column, skill_column, correct_column or order_column"
         )
-    if not len(frame):
-        raise ValueError(f"'{path}' has no rows")
     if (empty := frame[used].isna()).any(axis=None):
         first = int(empty.any(axis=1).to_numpy().argmax())
         where = quoted(column for column in used if empty[column].any())
         raise ValueError(
-            f"'{path}' has {int(empty.any(axis=1).sum())} rows with an empty {where}, the first is row {first + 1}; "
-            "drop those rows"
+            f"'{path}' has {count(int(empty.any(axis=1).sum()), 'row')} with an empty {where}, the first is row "
+            f"{first + 1}; drop those rows"
         )
-    if other := sorted(set(frame[correct].unique()) - {0, 1}, key=str):
+    right = frame[correct]
+    if other := sorted(set(right[~pd.to_numeric(right, errors="coerce").isin([0, 1])].unique()), key=str):
         raise ValueError(f"column '{correct}' of '{path}' must be 0 or 1, and has {quoted(other[:3])}")
     return frame
+
+
+def _sortable(order: pd.Series[Any], path: Path) -> pd.Series[Any]:
+    """Numbers or times: as texts, 10 would come before 9.
+
+    Raises:
+        ValueError: it has others.
+    """
+    import pandas as pd
+
+    if not pd.api.types.is_object_dtype(order) and not pd.api.types.is_string_dtype(order):
+        return order
+    texts = order.astype(str)
+    if texts.str.fullmatch(r"\d+").all():
+        return texts.map(int)  # too large for 64 bits
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if not numbers.isna().any():
+        return numbers
+    times = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    if not times.isna().any():
+        return times
+    unknown = texts[numbers.isna() & times.isna()]
+    shown = repr(short(unknown.iloc[0] if len(unknown) else texts.iloc[0], 40))
+    raise ValueError(
+        f"column '{order.name}' of '{path}' must hold numbers, or times such as 2012-09-28 15:11:25, and has {shown}; "
+        'clean it, or set order_column = "row" if the rows are in order'
+    )
 
 
 @lru_cache(maxsize=2)
