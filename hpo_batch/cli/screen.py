@@ -15,7 +15,7 @@ from hpo_batch.store.footprint import about
 from hpo_batch.store.home import Marker
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import one_line, printable
-from hpo_batch.text.numbers import duration
+from hpo_batch.text.numbers import count, duration
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta
@@ -66,7 +66,7 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "best", _best(status)
     if status.front:
         some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
-        yield "front", f"{len(status.front)} trials on the Pareto front of {status.metric}: {some}"
+        yield "front", f"{count(len(status.front), 'trial')} on the Pareto front of {status.metric}: {some}"
     for parameter, drawn in itertools.groupby(status.shares, key=lambda share: share.parameter):
         values = ", ".join(f"{s.value} {s.realised:.0%} (weight {s.planned:.0%})" for s in drawn)
         yield "shares", f"{parameter}: {values}"
@@ -285,8 +285,8 @@ def _pending(workers: Sequence[WorkerStatus], width: int | None) -> list[str]:
     """Pending workers by reason."""
     reasons = Counter((worker.reason, worker.gloss) for worker in workers if worker.state == "pending")
     lines: list[str] = []
-    for (reason, gloss), count in reasons.most_common():
-        lines += _wrapped("", f"{count} pending: {reason or 'no reason yet'}{f' ({gloss})' if gloss else ''}", width)
+    for (reason, gloss), n in reasons.most_common():
+        lines += _wrapped("", f"{n} pending: {reason or 'no reason yet'}{f' ({gloss})' if gloss else ''}", width)
     return lines
 
 
