@@ -176,7 +176,7 @@ def _hours(hours: Hours) -> str:
     texts += [f"{_hour(hours.running)} for unfinished trials"] if hours.running else []
     wasted = ", ".join(f"{_hour(value)} {name}" for name, value in parts if value)
     texts += [f"{_hour(hours.wasted)} without a result ({wasted})"] if wasted else []
-    texts += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
+    texts += [f"{_about_hours(hours.to_come)} to come"] if hours.to_come else []
     texts += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
     return ", ".join(texts)
 
@@ -185,7 +185,7 @@ def _further(further: Outlook, status: StudyStatus) -> str:
     """What further trials would gain: a suggestion, from the values alone."""
     from hpo_batch.monitor.gain import gain_text
 
-    cost = f"; about {_hour(further.hours)} {status.hours.unit} hours" if further.hours else ""
+    cost = f"; {_about_hours(further.hours)} {status.hours.unit} hours" if further.hours else ""
     told = gain_text(further.gain, status.metric, planned=further.planned)
     return f"{told}{cost}; {hint('report', status.name)} says whether that is more than noise"
 
@@ -226,6 +226,11 @@ def _bad_gpus(usage: TrialUsage) -> Iterator[tuple[str, str]]:
 
 def _megabytes(mb: float) -> str:
     return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb:.0f} MB"
+
+
+def _about_hours(hours: float) -> str:
+    text = _hour(hours)
+    return text if text.startswith("<") else f"about {text}"
 
 
 def _hour(hours: float | None) -> str:
