@@ -9,6 +9,7 @@ import numpy as np
 
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.survival.numbers import Survival
+from hpo_batch.next.added import unreachable
 from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import NEAR_END, Evidence
 from hpo_batch.next.phrases import by_how_much, n_text, short
@@ -59,8 +60,9 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
         why = f"where {unstable}: a limit of stability, not of the range"
         return keep(evidence, parameter, f"best at the {side} end, {why}")
     moved = widened(parameter, side)
-    if isinstance(moved, str):
-        return keep(evidence, parameter, f"best at the {side} end, but {moved}")
+    why = moved if isinstance(moved, str) else unreachable(evidence.sweep.space, moved.parameter)
+    if isinstance(moved, str) or why:
+        return keep(evidence, parameter, f"best at the {side} end, but {why}")
     effect = evidence.effects.get(parameter.name)
     direction = effect.direction if effect is not None else None
     what = "best trial" if is_best else "optimum" if chance >= AT_END else "best mean"
