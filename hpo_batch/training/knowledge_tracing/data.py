@@ -7,6 +7,7 @@ they are used, because the torch-free parameter count asks here for the number o
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count
-from hpo_batch.training.parameters import one_of, real, text, whole
+from hpo_batch.training.parameters import one_of, read_known, real, text, whole
 from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
@@ -116,6 +117,11 @@ def load(options: DataOptions, device: str = "cpu") -> Dataset:
         val=responses(order[:n_val], "validation"),
         test=responses(order[n_val : n_val + n_test], "test") if n_test else None,
     )
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    _sequences(read_known(DataOptions, fixed))
 
 
 def _responses(students: Sequences, longest: int, device: str, name: str) -> Responses:
