@@ -38,7 +38,7 @@ def hint(*words: str) -> str:
     return shlex.join([program, *words, *(["--root", str(root)] if root is not None else [])])
 
 
-class Finite(click.FloatRange):
+class _Finite(click.ParamType):  # type: ignore[type-arg]  # newer clicks only have one
     """A finite number: ``float``, which click calls, also accepts 'nan' and 'inf'."""
 
     name = "number"
@@ -50,7 +50,15 @@ class Finite(click.FloatRange):
         return number
 
 
-FINITE = Finite()
+class Finite(_Finite, click.FloatRange):
+    """A finite number in a range."""
+
+
+class AnyFinite(_Finite, click.types.FloatParamType):
+    """A finite number: help shows no range of it."""
+
+
+FINITE = AnyFinite()
 
 
 def root_option(command: F) -> F:

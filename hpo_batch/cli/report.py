@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 def known_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add ``--n-eval --n-pos --baseline --seed``; the command gets ``known`` (facts beyond the trials) and ``seed``."""
+    seed = click.option("--seed", type=int, default=0, help="Seed of resampling and forests [default: 0].")
+    return facts_options(seed(command))
+
+
+def facts_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add ``--n-eval --n-pos --baseline``; the command gets ``known``, facts beyond the trials."""
 
     @functools.wraps(command)
     def with_known(*, n_eval: int | None, n_pos: int | None, baseline: float | None, **arguments: Any) -> int:
@@ -38,7 +44,6 @@ def known_options(command: Callable[..., int]) -> Callable[..., int]:
                 "--n-pos", type=click.IntRange(min=1), help="Number of positive cases among them, for an AUC."
             ),
             click.option("--baseline", type=FINITE, metavar="VALUE", help="The metric of the baseline."),
-            click.option("--seed", type=int, default=0, help="Seed of resampling and forests [default: 0]."),
         )
     ):
         decorated = decorate(decorated)

@@ -49,7 +49,7 @@ class Started:
             UserError: one of them is there already.
             StorageError: one cannot be written.
         """
-        write_files(self.files, what="the sweep")
+        write_files(self.files)
 
 
 def from_starter(kind: str, *, sweep: Path, environ: Mapping[str, str]) -> Started:

@@ -82,7 +82,7 @@ class Confirmation:
 
 
 def confirm(
-    parent: Parent, *, top: int = 5, seeds: int = 3, root: Path = Path("logs"), near: Path = Path()
+    parent: Parent, *, top: int = 5, seeds: int = 3, root: Path = Path("logs"), near: Path = Path(), seed: int = 0
 ) -> Confirmation:
     """The sweep that trains the best distinct configurations and the baseline again.
 
@@ -92,6 +92,7 @@ def confirm(
         seeds: number of new seeds for each.
         root: the logs directory, for a name that no study has.
         near: folder that the file is for.
+        seed: draws the new seeds.
 
     Raises:
         UserError: there are fewer than two configurations, or one cannot be run any more.
@@ -103,7 +104,9 @@ def confirm(
             f"{parent.label} has {count(len(finalists), 'configuration')} besides the baseline: there is nothing "
             "to choose from"
         )
-    sweep = _sweep(parent, finalists, seeds=seeds, root=root)
+    name = free_name(f"{parent.sweep.study.name}-confirm", root)
+    drawn = new_seeds(seeds, used=used_seeds(parent.table), of=name, seed=seed)
+    sweep = _sweep(parent, finalists, name=name, seeds=drawn)
     n = len(planned_trials(sweep))
     sweep = with_workers(sweep, n)
     advice = advise(parent.data, parent.noise, top=len(finalists))
@@ -117,9 +120,11 @@ def confirm(
     )
 
 
-def _sweep(parent: Parent, finalists: Sequence[tuple[TopTrial, Configuration]], *, seeds: int, root: Path) -> Sweep:
+def _sweep(
+    parent: Parent, finalists: Sequence[tuple[TopTrial, Configuration]], *, name: str, seeds: tuple[int, ...]
+) -> Sweep:
     names = [f"finalist_{i}" for i in range(1, len(finalists) + 1)]
-    sweep = list_sweep(parent.sweep, name=free_name(f"{parent.sweep.study.name}-confirm", root))
+    sweep = list_sweep(parent.sweep, name=name)
     trials = []
     for name, (trial, configuration) in zip(names, finalists, strict=True):
         times = f", the best of {trial.count} trials with it" if trial.count > 1 else ""
@@ -133,7 +138,7 @@ def _sweep(parent: Parent, finalists: Sequence[tuple[TopTrial, Configuration]], 
         )
     return replace(
         sweep,
-        study=replace(sweep.study, seeds=new_seeds(seeds, used=used_seeds(parent.table), of=sweep.study.name)),
+        study=replace(sweep.study, seeds=seeds),
         trial=tuple(trials),
         previous=Previous(
             study=(parent.source,),
@@ -170,7 +175,7 @@ def advise(data: Data, noise: Noise, *, top: int = 5) -> Advice:
     if sd is None:
         sd, worth = unexplained(data), WORTH_UNMEASURED
         source = "what the model of the trials leaves unexplained"
-    what = f"the {len(best)} best lie within {number(spread)}"
+    what = f"the {len(best)} best lie within {number(spread)}" if spread else f"the {len(best)} best are equal"
     if noise.sd is not None and noise.sd.value == 0:
         return Advice(
             answer=Answer.NO, spread=spread, noise=0.0,

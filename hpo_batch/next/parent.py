@@ -63,16 +63,17 @@ def parent_of(table: TrialsTable, *, unfinished: bool = False, known: Known | No
             f"'hpo-batch collect {name} --best' and write the [[trial]]s yourself"
         )
     counts = table.counts
+    words = ((counts.running, "running trial"), (counts.waiting, "waiting trial"))
+    there = " and ".join(count(n, word) for n, word in words if n)
     if not unfinished and table.home is not None and counts.running + counts.waiting and counts.remaining:
         raise UserError(
-            f"{name} has {count(counts.running, 'running trial')} and {counts.waiting} waiting ({counts.progress} "
-            "finished): wait for its end, cancel it, or use --unfinished to go on from the trials so far"
+            f"{name} has {there} ({counts.progress} finished): wait for its end, cancel it, or use --unfinished to go "
+            "on from the trials so far"
         )
     data = prepare(table)
     if not data.n:
-        failed = (
-            f": {count(counts.failed, 'trial')} failed ('hpo-batch status {name}' says why)" if counts.failed else ""
-        )
+        says = "" if table.home is None else f" ('hpo-batch status {name}' says why)"
+        failed = f": {count(counts.failed, 'trial')} failed{says}" if counts.failed else ""
         raise UserError(f"no trial of {name} is complete{failed}; there is no best one to go on from")
     noise = noise_floor(data, n_eval=known.n_eval, n_pos=known.n_pos)
     return Parent(source=table.source, sweep=table.sweep, table=table, data=data, noise=noise)
@@ -154,14 +155,14 @@ def used_seeds(table: TrialsTable) -> frozenset[int]:
     return frozenset(used)
 
 
-def new_seeds(n: int, *, used: Collection[int], of: str) -> tuple[int, ...]:
-    """Seeds that are not in ``used``, always the same for the same ``of``."""
+def new_seeds(n: int, *, used: Collection[int], of: str, seed: int = 0) -> tuple[int, ...]:
+    """Seeds that are not in ``used``, always the same for the same ``of`` and ``seed``."""
     chosen: list[int] = []
-    i = 0
+    i, start = 0, f"{of}:{seed}" if seed else of
     while len(chosen) < n:
-        seed = int.from_bytes(hashlib.blake2b(f"{of}:{i}".encode(), digest_size=4).digest(), "big")
-        if seed not in used and seed not in chosen:
-            chosen.append(seed)
+        drawn = int.from_bytes(hashlib.blake2b(f"{start}:{i}".encode(), digest_size=4).digest(), "big")
+        if drawn not in used and drawn not in chosen:
+            chosen.append(drawn)
         i += 1
     return tuple(chosen)
 

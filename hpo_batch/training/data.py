@@ -8,7 +8,7 @@ parameter count asks here for the number of features.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count
-from hpo_batch.training.parameters import parameter, real, text, whole
+from hpo_batch.training.parameters import parameter, read_known, real, text, whole
 from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
@@ -126,6 +126,15 @@ def _check_text(column: pd.Series[Any], options: DataOptions) -> None:
 def load(options: DataOptions, device: str = "cpu") -> Dataset:
     """Training and validation set; a ValueError says what is wrong with the data and what to do."""
     return _digits(device) if options.data == DIGITS else _rows(options, device)
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    options = read_known(DataOptions, fixed)
+    if options.data == DIGITS:
+        _images()
+    else:
+        _frame(options)
 
 
 def _digits(device: str) -> Dataset:

@@ -248,6 +248,7 @@ def _work(task: _Task) -> Tally:
                 meter=Meter(read_gpus=_gpus(task)),
                 gpu_memory=_memory_check(task),
             )
+            log.info("ready after %.1f s", time.time() - task.place.began)
             tally = work(context)
     except BaseException:
         processes.end_descendants(EnvVar.WORKER_NAME)

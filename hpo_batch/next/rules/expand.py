@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.survival.numbers import Survival
 from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import CLOSE, Evidence
-from hpo_batch.next.phrases import by_how_much, short
+from hpo_batch.next.phrases import by_how_much, n_text, short
 from hpo_batch.next.ranges import widened
 from hpo_batch.next.rules.enough import FEWEST_TO_WIDEN, SURE
 from hpo_batch.next.rules.keep import keep
-from hpo_batch.records import is_number
+from hpo_batch.records import Value, is_number
 from hpo_batch.space.parameters import Choices, Searched
-from hpo_batch.text.numbers import count, label
+from hpo_batch.text.numbers import count
 
 # Chosen on two complete tables (hpobench_australian, hpolib_parkinsons), 292 ends of ranges that leave out values, 50
 # trials each; what they find on tables that they were not chosen on is in docs/benchmarks.md. On these two and on 34
@@ -67,11 +69,14 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
     if gain is not None:
         reason += f", P(optimum there) = {chance:.2f}, P(better beyond) = {gain:.2f}"
     if direction is not None:
-        reason += f", {short(direction.better)} over {short(direction.worse)} {by_how_much(direction.difference)}"
+        beyond_middle = info.position(direction.better) > sum(info.ends) / 2
+        though = "" if beyond_middle == (side == "high") else "though on average "
+        by = by_how_much(direction.difference)
+        reason += f", {though}{short(direction.better)} over {short(direction.worse)} {by}"
     return Decision(
         parameter=parameter.name,
         action="expand",
-        reason=f"{reason}, n = {evidence.n}" + (f"; {moved.capped}" if moved.capped else ""),
+        reason=f"{reason}, {n_text(evidence, parameter.name)}" + (f"; {moved.capped}" if moved.capped else ""),
         old=parameter,
         new=moved.parameter,
         n=evidence.n,
@@ -79,7 +84,7 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
         probability=gain,
         interval=direction.difference if direction is not None else None,
         p_holm=effect.p_holm if effect is not None else None,
-        would_change_it=f"a best trial inside the range, at {label(moved.end)} or before it",
+        would_change_it=f"a best trial inside the range, not at its {side} end",
     )
 
 
@@ -99,7 +104,7 @@ def _end_to_move(
     evidence: Evidence, parameter: Searched, info: ParamInfo, chances: tuple[float, float] | None
 ) -> tuple[float, str, bool] | None:
     """The end to move: the chance that the optimum is there, its side, and whether the best trial is there."""
-    at_best = _ends_of_best(evidence, parameter)
+    at_best = _ends_of_best(evidence, parameter, info)
     are_two = len(info.levels) == 2
     enough = (AT_END_OF_TWO, AT_END_OF_TWO_WITH_BEST) if are_two else (AT_END, AT_END_WITH_BEST)
     leads_to = _end_of_trend(evidence, parameter, info)
@@ -126,12 +131,20 @@ def _end_of_trend(evidence: Evidence, parameter: Searched, info: ParamInfo) -> s
     return "low" if better <= low + near else "high" if better >= high - near else ""
 
 
-def _ends_of_best(evidence: Evidence, parameter: Searched) -> set[str]:
-    """The ends of the space at which the best configuration lies."""
-    value = evidence.incumbent.get(parameter.name)
+def _ends_of_best(evidence: Evidence, parameter: Searched, info: ParamInfo) -> set[str]:
+    """The ends of the space at which the best configuration lies, and with it all that are as good."""
+    best = evidence.study.summary.best
+    tied = [number for number, value in evidence.study.history if best is not None and value == best.value]
+    rows = np.flatnonzero(np.isin(evidence.data.numbers, tied)).tolist()
+    values = {evidence.incumbent.get(parameter.name), *(info.value(row) for row in rows)} - {None}
+    at_each = [_ends_at(parameter, value) for value in values if value is not None]
+    return set.intersection(*at_each) if at_each else set()
+
+
+def _ends_at(parameter: Searched, value: Value) -> set[str]:
+    """The ends of the space at which a value lies."""
     if not is_number(value):
         return set()
-    assert value is not None
     low, high = parameter.low, parameter.high
     if isinstance(parameter, Choices) or parameter.count is not None:
         return {side for side, end in (("low", low), ("high", high)) if value == end}
