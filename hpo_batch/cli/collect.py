@@ -16,6 +16,7 @@ from hpo_batch.results.output_format import FORMATS, format_of
 from hpo_batch.sources.place import existing_file, is_url
 from hpo_batch.store.home import DECISIONS, StudyHome
 from hpo_batch.text.lines import printable
+from hpo_batch.text.numbers import count
 
 if TYPE_CHECKING:
     from hpo_batch.records import Counts
@@ -159,7 +160,7 @@ def print_summary(home: StudyHome, *, top: int) -> None:
     click.echo(render(frame, "table").decode(), nl=False)
     shown = int(frame["count"].sum()) if "count" in frame.columns else len(frame)
     if len(table.trials) > shown:
-        click.echo(f"({len(table.trials) - shown} more trials: {hint('collect', home.name)})", err=True)
+        click.echo(f"({count(len(table.trials) - shown, 'more trial')}: {hint('collect', home.name)})", err=True)
 
 
 def print_overview(homes: Sequence[StudyHome]) -> None:

@@ -129,7 +129,7 @@ def _better_on_average(study: StudyFindings, best: TopTrial) -> Iterator[str]:
     if mean > own:
         yield (
             f"On average the configuration of trial {other.numbers[0]} is better: {number(sign * mean, fine(study))} "
-            f"over {other.count} trials; this one has {number(sign * own, fine(study))}."
+            f"over {count(other.count, 'trial')}; this one has {number(sign * own, fine(study))}."
         )
 
 
@@ -155,7 +155,7 @@ def _place(study: StudyFindings, best: TopTrial) -> str:
     summary = study.summary
     assert summary.median is not None
     side = "above" if best.value >= summary.median else "below"
-    away = f"{number(abs(best.value - summary.median), fine(study))} {side} the median of {summary.n:,} trials"
+    away = f"{number(abs(best.value - summary.median), fine(study))} {side} the median of {count(summary.n, 'trial')}"
     if study.noise.sd is None:
         return f"It lies {away}. How many others are as good is unknown, because the noise is."
     near = within_noise(study) - 1

@@ -29,6 +29,7 @@ from hpo_batch.sweep.schema import Objective, Sweep
 from hpo_batch.sweep.size import architecture_size, target
 from hpo_batch.sweep.tables import keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
+from hpo_batch.text.numbers import count
 
 OURS = "hpo_batch."
 # configurations whose size is computed; the user's n_params function may build a model for each
@@ -122,7 +123,8 @@ def _space_lines(sweep: Sweep) -> list[str]:
         lines.append(
             line(
                 "architecture",
-                f"{cells} valid cells over {', '.join(names)}: {trials} trials can reach {min(trials, cells)}, "
+                f"{count(cells, 'valid cell')} over {', '.join(names)}: {count(trials, 'trial')} can reach "
+                f"{min(trials, cells)}, "
                 f"random draws {expected_distinct(trials, cells):.1f}",
             )
         )

@@ -21,6 +21,7 @@ from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.text.lines import one_line
+from hpo_batch.text.numbers import count
 
 # seconds between reads while following: short enough to feel live, and the journal is read on, not again
 FOLLOW_S: Final = 0.5
@@ -152,7 +153,7 @@ def _follow(study: StudyReader, number: int, progress: _Progress) -> Output:
 
 def _chosen(trial: ScannedTrial, attempt: int | None) -> int:
     if attempt is not None and not 1 <= attempt <= trial.attempt:
-        raise UserError(f"trial {trial.number} has {trial.attempt} attempts; there is no attempt {attempt}")
+        raise UserError(f"trial {trial.number} has {count(trial.attempt, 'attempt')}; there is no attempt {attempt}")
     return attempt or trial.attempt
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from hpo_batch.next.decision import Decision
 from hpo_batch.space.draw import at_random
-from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, same
+from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, Searched, same
 from hpo_batch.space.space import N_PARAMS, Space
 from hpo_batch.text.numbers import label
 
@@ -17,25 +16,25 @@ DRAWS: Final = 1_000
 """configurations drawn for each added part before it counts as out of reach; as many as a worker draws"""
 
 
-def unreachable(space: Space, decision: Decision) -> str:
-    """Why no valid configuration has anything of what a decision adds to a parameter; empty if one has.
+def unreachable(space: Space, wider: Searched) -> str:
+    """Why no valid configuration has anything of what a wider range adds; empty if one has.
 
     Args:
-        space: with the decision in it.
-        decision: about one of its parameters.
+        space: with the parameter as it is.
+        wider: the parameter with further values.
     """
-    if decision.action != "expand" or not space.constraints:
+    if not space.constraints:
         return ""
     # the functions behind a constraint on n_params are asked by workers only
     known = {name: rule for name, rule in space.constraints.items() if N_PARAMS not in rule.names}
-    for part, words in _added(decision.old, decision.new):
+    for part, words in _added(space.by_name[wider.name], wider):
         parameters = tuple(part if p.name == part.name else p for p in space.parameters)
         if not _has_valid(replace(space, parameters=parameters, constraints=known), part.name):
             return f"no configuration with {part.name} {words} meets the constraints"
     return ""
 
 
-def _added(old: Parameter, new: Parameter) -> Iterator[tuple[Parameter, str]]:
+def _added(old: Parameter, new: Searched) -> Iterator[tuple[Parameter, str]]:
     """The parameter with only what is new, in parts that are each to be reached, and how each is called."""
     if isinstance(old, Choices) and isinstance(new, Choices):
         for value in new.values:

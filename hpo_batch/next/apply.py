@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpo_batch.errors import SweepInvalid
-from hpo_batch.next.added import unreachable
 from hpo_batch.next.decision import Decision, in_order, kept
 from hpo_batch.next.ranges import declared
 from hpo_batch.next.write import Draft, checked
@@ -23,10 +22,9 @@ def apply(draft: Draft, sweep: Sweep, decisions: Sequence[Decision], path: Path)
             trial = draft.copy()
             _put(trial, sweep, decision)
             try:
-                why = unreachable(checked(trial, path).space, decision)
+                checked(trial, path)
             except SweepInvalid as error:
                 why = error.lines[0].removeprefix(f"{path}:").lstrip("0123456789: ")
-            if why:
                 decision = kept(decision, f"not possible here ({why}); {decision.action}: {decision.reason}")
             else:
                 draft.document = trial.document

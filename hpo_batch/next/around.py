@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from hpo_batch.findings.effects.edges import CLOSE
 from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.surrogate import Surrogate
@@ -20,8 +21,6 @@ from hpo_batch.text.numbers import label, number
 # conventions: a step is half a quarter of the range, and a value has as many digits as people write
 STEP: Final = 1 / 8
 """of a range with many values: how far a step leads"""
-CLOSE: Final = 0.025
-"""of a range: what counts as being at its end, as in the report's ``effects.edges``"""
 DIGITS: Final = 2
 
 

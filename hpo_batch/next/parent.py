@@ -25,6 +25,8 @@ from hpo_batch.text.numbers import count, duration
 
 LONGEST_NAME: Final = 100
 MANY: Final = 10_000
+LEAST_S: Final = 0.5
+"""seconds below which a time is only said to be short"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -227,7 +229,8 @@ def time_text(table: TrialsTable, *, trainings: int, workers: int) -> str:
         return "how long they take is unknown: no durations were recorded"
     at_once = max(1, min(workers, trainings))
     rounds = -(-trainings // at_once)
+    total = rounds * each
+    about = "" if total < LEAST_S else "about "
     return (
-        f"about {duration(rounds * each)} with {count(at_once, 'worker')} ({trainings} x {duration(each)}, the median "
-        "so far)"
+        f"{about}{duration(total)} with {count(at_once, 'worker')} ({trainings} x {duration(each)}, the median so far)"
     )

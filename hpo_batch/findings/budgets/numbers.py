@@ -168,8 +168,8 @@ def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign
     spread = (max(values) - min(values)) / 4
     best = [rows[i].best.value for i in ranked]
     signs = ["", *(" = " if a == b else relation for a, b in itertools.pairwise(best))]
-    told = [f"{rows[i].label} {number(rows[i].best.value, spread)}" for i in ranked]
-    seen = "".join(sign + text for sign, text in zip(signs, told, strict=True))
+    named = [f"{rows[i].label} {number(rows[i].best.value, spread)}" for i in ranked]
+    seen = "".join(sign + text for sign, text in zip(signs, named, strict=True))
     paired = "".join(f"; {pair.text}" for pair in pairs if pair.better is Answer.YES)
     few = [row.label for row in rows if row.luck is None and row.n > 1]
     if few:

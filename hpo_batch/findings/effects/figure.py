@@ -182,7 +182,7 @@ def effects_figure(
         title=title,
         caption="Filled: mean with the other parameters held equal, 95 % interval. Hollow: plain mean of the trials, "
         "which the sampler's choices bias. Grey numbers: trials. All panels share one scale."
-        + (f" {more} further parameters are in the table only." if more else ""),
+        + (f" {count(more, 'further parameter is', 'further parameters are')} in the table only." if more else ""),
         panels=panels,
     )
 

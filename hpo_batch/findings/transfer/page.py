@@ -8,7 +8,7 @@ from hpo_batch.findings.subject import Blocks, Page, make_section
 from hpo_batch.findings.transfer.numbers import Matrix
 from hpo_batch.findings.transfer.words import OWN, VARIED, gap_text, varied_text
 from hpo_batch.records import Answer, Estimate
-from hpo_batch.text.numbers import NONE, interval, number
+from hpo_batch.text.numbers import NONE, count, interval, number
 
 
 def section(page: Page) -> Section | None:
@@ -62,7 +62,8 @@ def _means(matrix: Matrix, metric: str) -> Table:
         ["configurations of", *budgets, "n"],
         rows,
         text=("configurations of",),
-        note=f"[95 %] from the configurations, over {matrix.seeds} new seeds. n: configurations that are complete.",
+        note=f"[95 %] from the configurations, over {count(matrix.seeds, 'new seed')}. n: configurations that are "
+        "complete.",
     )
 
 

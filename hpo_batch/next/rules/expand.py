@@ -9,8 +9,9 @@ import numpy as np
 
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.survival.numbers import Survival
+from hpo_batch.next.added import unreachable
 from hpo_batch.next.decision import Decision
-from hpo_batch.next.evidence import CLOSE, Evidence
+from hpo_batch.next.evidence import NEAR_END, Evidence
 from hpo_batch.next.phrases import by_how_much, n_text, short
 from hpo_batch.next.ranges import widened
 from hpo_batch.next.rules.enough import FEWEST_TO_WIDEN, SURE
@@ -59,8 +60,9 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
         why = f"where {unstable}: a limit of stability, not of the range"
         return keep(evidence, parameter, f"best at the {side} end, {why}")
     moved = widened(parameter, side)
-    if isinstance(moved, str):
-        return keep(evidence, parameter, f"best at the {side} end, but {moved}")
+    why = moved if isinstance(moved, str) else unreachable(evidence.sweep.space, moved.parameter)
+    if isinstance(moved, str) or why:
+        return keep(evidence, parameter, f"best at the {side} end, but {why}")
     effect = evidence.effects.get(parameter.name)
     direction = effect.direction if effect is not None else None
     what = "best trial" if is_best else "optimum" if chance >= AT_END else "best mean"
@@ -69,10 +71,12 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
     if gain is not None:
         reason += f", P(optimum there) = {chance:.2f}, P(better beyond) = {gain:.2f}"
     if direction is not None:
-        beyond_middle = info.position(direction.better) > sum(info.ends) / 2
-        though = "" if beyond_middle == (side == "high") else "though on average "
         by = by_how_much(direction.difference)
-        reason += f", {though}{short(direction.better)} over {short(direction.worse)} {by}"
+        if (info.position(direction.better) > sum(info.ends) / 2) == (side == "high"):
+            reason += f", {short(direction.better)} over {short(direction.worse)} {by}"
+        else:
+            better, worse = short(direction.better), short(direction.worse)
+            reason += f", although on average {better} does better than {worse} {by}"
     return Decision(
         parameter=parameter.name,
         action="expand",
@@ -127,7 +131,7 @@ def _end_of_trend(evidence: Evidence, parameter: Searched, info: ParamInfo) -> s
         return ""
     better = info.position(effect.direction.better)
     low, high = info.ends
-    near = CLOSE * (high - low)
+    near = NEAR_END * (high - low)
     return "low" if better <= low + near else "high" if better >= high - near else ""
 
 
@@ -149,7 +153,7 @@ def _ends_at(parameter: Searched, value: Value) -> set[str]:
     if isinstance(parameter, Choices) or parameter.count is not None:
         return {side for side, end in (("low", low), ("high", high)) if value == end}
     scale = math.log if parameter.log else float
-    at, near = scale(float(value)), CLOSE * (scale(float(high)) - scale(float(low)))
+    at, near = scale(float(value)), NEAR_END * (scale(float(high)) - scale(float(low)))
     return {
         side
         for side, is_there in (("low", at <= scale(float(low)) + near), ("high", at >= scale(float(high)) - near))
