@@ -28,6 +28,8 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# the libraries of callbacks, which would take half a minute to load, and need not be installed
+autodoc_mock_imports = ["keras", "lightgbm", "lightning", "pytorch_lightning", "transformers", "xgboost"]
 napoleon_use_ivar = True
 
 

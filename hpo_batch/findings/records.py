@@ -127,7 +127,7 @@ class StudyFindings:
         return self.more.get("confirmed") is not None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Findings:
     """All that a report is made of."""
 
@@ -146,3 +146,7 @@ class Findings:
     """what could not be read or had to be left out"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """as of ``StudyFindings``"""
+
+    def __repr__(self) -> str:
+        names = ", ".join(study.label for study in self.studies)
+        return f"<Findings of {names}: {len(self.findings)} answers, {len(self.actions)} next steps>"

@@ -17,6 +17,8 @@ from hpo_batch.init.option import Kind, Option, as_value, kind_of
 
 LIMIT_S: Final = 60.0
 """for a script to say what it takes: importing torch from a busy file server takes half a minute"""
+_NO_OPTIONS: Final = ("help", "version", "h", "install-completion", "show-completion", "print_config")
+"""what parsers add by themselves; jsonargparse has ``--model.help``"""
 _BYTES: Final = 1 << 20
 _COLUMNS: Final = 240
 # wide, plain and without a GPU; COLUMNS is argparse's and rich's, TERMINAL_WIDTH typer's
@@ -105,7 +107,7 @@ def parse(text: str) -> Help:
     options: dict[str, Option] = {}
     for declared, told in _entries(lines):
         option = _option(declared, told, required=required)
-        if option is not None and option.name not in ("help", "version", "h", "install-completion", "show-completion"):
+        if option is not None and option.name.rpartition(".")[2] not in _NO_OPTIONS:
             options.setdefault(option.flag, option)
     positional = _positional(lines)
     return Help(options=(*options.values(), *positional), subcommands=tuple(_subcommands(lines)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hpo_batch.init.declared import called
@@ -36,6 +36,8 @@ class Metric:
     """what the script prints under this name"""
     callback: str = ""
     """of ``hpo_batch.integrations``, which would report it"""
+    is_elsewhere: bool = field(default=False, compare=False)
+    """whether a module that the script imports has it"""
 
 
 def guess(*trees: ast.Module) -> Metric | None:
@@ -45,10 +47,10 @@ def guess(*trees: ast.Module) -> Metric | None:
         trees: of the script, and then of the modules beside it.
     """
     for find in (_reported, _of_trainers, _printed):
-        for tree in trees:
+        for i, tree in enumerate(trees):
             found = list(find(tree))
             if found:
-                return max(found, key=_preference)
+                return replace(max(found, key=_preference), is_elsewhere=i > 0)
     return None
 
 

@@ -33,10 +33,10 @@ _SETTINGS: Final = words(
     "dry profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
-    "yes checkpointing"
+    "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial"
 )
 # words of sizes that the data decide: another one is another model, or none
-_OF_DATA: Final = words("input in output out image img vocab vocabulary height resolution")
+_OF_DATA: Final = words("input output image img vocab vocabulary height resolution")
 # options that say what is trained, although a word of theirs is one of settings
 _TRAINED: Final = words("max_depth max_features max_leaves max_leaf_nodes max_bin")
 _NOT_TRAINED: Final = words("eval test val valid validation predict")
@@ -139,7 +139,8 @@ def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
         return searched(option) or ""
     # per_device_train_batch_size is no setting of devices; --trainer.* of LightningCLI says how to train
     is_setting = parts & _SETTINGS and not ({"batch", "size"} <= parts and not parts & _NOT_TRAINED)
-    is_setting = (is_setting or parts & _OF_DATA) and option.words not in _TRAINED
+    is_of_data = parts & _OF_DATA or option.words.startswith(("in_", "out_"))
+    is_setting = (is_setting or is_of_data) and option.words not in _TRAINED
     if option.words in _SEEDS | _SWITCHES or is_setting or option.kind is Kind.PATH or parts & _PATHS:
         return ""
     if parts & _NOT_TRAINED or option.name.startswith("trainer."):

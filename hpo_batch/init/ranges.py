@@ -15,8 +15,8 @@ from hpo_batch.records import is_number
 from hpo_batch.text.metric_names import words
 
 _NOT_RATES: Final = words(
-    "scheduler schedule step steps decay gamma warmup factor policy mult mul patience noise cycle pct percent k drop "
-    "min end final"
+    "scheduler schedule step steps decay gamma warmup cooldown factor power policy mult mul patience noise cycle pct "
+    "percent k drop min end final"
 )
 _DECAYS: Final = words("weight_decay wd l1 l2 reg l2_reg lambda reg_lambda reg_alpha weight_decay_rate")
 _WIDTHS: Final = words(

@@ -78,7 +78,7 @@ def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: st
         switches = tuple(f"--{one.name}" for one in options if one.name in ("do_train", "do_eval"))
         return replace(found, given=switches) if "HfArgumentParser" in source.parsers else found
     assert isinstance(answer, NoHelp)
-    if not source.options and not source.of_subcommands:
+    if not source.options and not any(source.of_subcommands.values()):
         raise UserError(
             f"'{path}': '{python} {path} --help' shows no options: {answer.why}. Make it work, or write the sweep by "
             "hand: docs/objective.md, A command"

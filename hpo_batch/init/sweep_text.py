@@ -95,11 +95,15 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
     else:
         if not metric.is_reported:
             how = f"add {metric.callback}()" if metric.callback else f"after each epoch, {_report(metric)}"
-            yield from _commented(f"{script.path.name} does not report it yet: {how}")
+            yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
+
+
+def _who(script: Script, metric: Metric) -> str:
+    return f"a module of {script.path.name}" if metric.is_elsewhere else script.path.name
 
 
 def _report(metric: Metric) -> str:
@@ -170,8 +174,8 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
         )
     elif not metric.is_reported:
         steps.append(
-            f"{name} prints {metric.name} and does not report it: add 'import hpo_batch' and, after each epoch, "
-            f"'{_report(metric)}'"
+            f"{_who(script, metric)} prints {metric.name} and does not report it: add 'import hpo_batch' and, after "
+            f"each epoch, '{_report(metric)}'"
         )
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")

@@ -152,7 +152,8 @@ def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool
     if small := why_no_gain(max(counts), ranks=sweep.job.ranks):
         warned.append(small)
     label = f"{sweep.budget} is " if sweep.budget else ""
-    return [line("parameters", f"{label}{_short(min(counts))} to {_short(max(counts))} (from {name})")]
+    low, high = _short(min(counts)), _short(max(counts))
+    return [line("parameters", f"{label}{low}{f' to {high}' if high != low else ''} (from {name})")]
 
 
 def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterator[int]:

@@ -48,6 +48,8 @@ class AttemptStory:
     """the GPUs that its worker saw; with several ranks, the first one's"""
     gpu_count: float
     """GPUs it held: of all ranks on all nodes; 1/k of one shared by k workers"""
+    fused: int
+    """trials that its worker trained together, at most; 1: it had the worker for itself"""
     started: float
     """seconds since the epoch"""
     ended: float | None
@@ -153,6 +155,7 @@ def _attempt(
         node=attempt.host,
         gpus=attempt.gpus,
         gpu_count=attempt.gpu_count,
+        fused=attempt.fused,
         started=attempt.started,
         ended=attempt.ended,
         how=how,
@@ -243,6 +246,11 @@ def _happened(
 ) -> list[str]:
     """Sentences, in order."""
     sentences = []
+    for one in attempts:
+        if one.fused > 1:
+            sentences.append(
+                f"attempt {one.number} was one of up to {one.fused} in its process ([job] fuse); they share its output"
+            )
     for earlier in attempts[:-1]:
         on = f"attempt {earlier.number} on {earlier.node}: {earlier.told}"
         kept = "; the next one continued from its checkpoint" if earlier.handed_on else ""

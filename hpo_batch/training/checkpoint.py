@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
 import random
 import re
 import zlib
@@ -120,10 +119,10 @@ class Checkpoint:
     def _why_not(self, state: Mapping[str, Any]) -> str | None:
         if state.get("format") != FORMAT:
             return f"of format {state.get('format', 'unknown')}, and this version of hpo-batch reads format {FORMAT}"
+        if missing := [name for name in ("identity", "torch", "rng", *self.parts) if name not in state]:
+            return f"without {', '.join(missing)}"
         if state["identity"] != self.identity:
             return f"of other parameters or seed ({_difference(state['identity'], self.identity)})"
-        if missing := [name for name in self.parts if name not in state]:
-            return f"without {', '.join(missing)}"
         model = self.parts.get("model")
         if model is not None and _shapes(_state_of(model)) != _shapes(state["model"]):
             return "of a model of another shape"
@@ -218,16 +217,29 @@ def load(directory: Path) -> dict[str, Any] | None:
     for epoch, path in _found(directory):
         content = path.read_bytes()
         if path.name == _name(epoch, content):
-            try:
-                state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            except (pickle.UnpicklingError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                log.warning("torch %s cannot read checkpoint '%s': %s", torch.__version__, path, reason)
-                continue
-            return state
+            state = _unpacked(path, content)
+            if state is not None:
+                return state
+            continue
         log.warning("checkpoint '%s' of epoch %d is damaged (torn or altered); using the one before it", path, epoch)
         path.unlink(missing_ok=True)
     return None
+
+
+def _unpacked(path: Path, content: bytes) -> dict[str, Any] | None:
+    """What was saved; None if it is no checkpoint, or one that this version of torch cannot read."""
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises what its readers of zip and pickle do: EOFError, UnicodeDecodeError, ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("torch %s cannot read checkpoint '%s': %s", torch.__version__, path, reason)
+        return None
+    if not isinstance(state, dict):
+        log.warning("'%s' is no checkpoint: it holds a %s", path, type(state).__name__)
+        return None
+    return state
 
 
 def _name(epoch: int, content: bytes) -> str:
@@ -239,4 +251,4 @@ def _found(directory: Path) -> list[tuple[int, Path]]:
     if not directory.is_dir():
         return []
     matches = ((NAME.fullmatch(path.name), path) for path in directory.iterdir())
-    return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+    return sorted(((int(match[1]), path) for match, path in matches if match and path.is_file()), reverse=True)

@@ -8,7 +8,7 @@ parameter count asks here for the number of features.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count
-from hpo_batch.training.parameters import parameter, real, text, whole
+from hpo_batch.training.parameters import parameter, read_known, real, text, whole
 from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DIGITS = "digits"
 DIGITS_STEPS = 8
+NAMELESS = "Unnamed: "
+"""how pandas begins the names of columns without one: mostly the numbers of the rows, which `to_csv` writes"""
 DIGITS_FEATURES = tuple(f"pixel{column}" for column in range(8))
 
 
@@ -88,7 +90,8 @@ class DataOptions:
     target: str = text("high")
     reference: str = text("close")
     features: tuple[str, ...] = parameter((), _read_features)
-    """Columns of a window; empty: every numeric column. "open,high": in a sweep, a list would be choices."""
+    """Columns of a window; empty: every numeric column that has a name. "open,high": in a sweep, a list would be
+    choices."""
     n_features: int = whole(0, at_least=0)
     """How many features there must be; 0: not checked. Lets parameters be counted where the file is not."""
 
@@ -106,7 +109,8 @@ def feature_names(options: DataOptions) -> tuple[str, ...]:
     numeric = frame.select_dtypes(include=["number", "bool"]).columns
     for column in frame.columns.difference([*numeric, options.date_column], sort=False):
         _check_text(frame[column], options)
-    return tuple(str(column) for column in numeric if column != options.date_column)
+    left_out = {options.date_column, *(column for column in numeric if str(column).startswith(NAMELESS))}
+    return tuple(str(column) for column in numeric if column not in left_out)
 
 
 def _check_text(column: pd.Series[Any], options: DataOptions) -> None:
@@ -126,6 +130,15 @@ def _check_text(column: pd.Series[Any], options: DataOptions) -> None:
 def load(options: DataOptions, device: str = "cpu") -> Dataset:
     """Training and validation set; a ValueError says what is wrong with the data and what to do."""
     return _digits(device) if options.data == DIGITS else _rows(options, device)
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    options = read_known(DataOptions, fixed)
+    if options.data == DIGITS:
+        _images()
+    else:
+        _frame(options)
 
 
 def _digits(device: str) -> Dataset:

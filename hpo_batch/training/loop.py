@@ -288,7 +288,7 @@ def train_epoch(
     model.train()
     if steps.batch_size < ranks.world_size() and epoch == 1:
         log.warning(
-            "batch_size = %d is less than the %d ranks: each computes all", steps.batch_size, ranks.world_size()
+            "batch_size = %d is less than the %d ranks: each computes every batch", steps.batch_size, ranks.world_size()
         )
     shuffled = torch.randperm(steps.n_train, generator=order)
     losses: list[Tensor] = []  # read once after the epoch: reading each would make the GPU wait at every step

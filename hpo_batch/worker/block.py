@@ -27,6 +27,7 @@ from hpo_batch.records import Cause, Claim, Failed, GivenBack, Idle, Outcome, Re
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.study.alike import Alike
 from hpo_batch.study.endings import Ending as UntoldEnding
+from hpo_batch.text.names import listed
 from hpo_batch.worker.attempt import Attempt, end_worker, not_written
 from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.settle import note, settle
@@ -113,7 +114,7 @@ class Block:
         context, self._thread = self._context, threading.get_ident()
         self._output = self._ready[0].attempt.trial.dir
         if len(self._ready) > 1:
-            log.info("trials %s are trained together", ", ".join(str(one.attempt.claim.number) for one in self._ready))
+            log.info("trials %s are trained together", listed(one.attempt.claim.number for one in self._ready))
         trials = Trials(self, size=self._alike.size, cpus=context.place.cpus, device=context.place.device)
         context.signals.take_over()
         every_s = min(one.attempt.look_every_s for one in self._ready)

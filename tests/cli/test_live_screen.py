@@ -88,6 +88,18 @@ def test_the_page_fits_the_window(root: Path, no_slurm: None) -> None:
     assert any(line.split()[:3] == ["trial", "3", "complete"] for line in lines)
 
 
+def test_in_a_narrow_window_a_long_path_is_cut(root: Path, no_slurm: None) -> None:
+    status = status_of(study(root))
+    for height in (40, 12):
+        lines = shown(status, width=40, height=height)
+        assert len(lines) <= height
+        assert lines[0].endswith("...")
+        assert "░" in lines[1]
+        assert lines[2].startswith("trials")
+    assert sum("more lines" in line for line in lines) == 1
+    assert lines[-1].endswith("...")
+
+
 def test_only_labels_are_bold(root: Path, no_slurm: None) -> None:
     home = study(root)
     with Study.open(home, owner(7)) as running:
@@ -142,8 +154,9 @@ class Seen:
     code: int | None = None
 
 
-def in_a_terminal(*argv: object, env: dict[str, str], until: str, columns: int = 80, rows: int = 30) -> Seen:
-    """Run ``hpo-batch ARGV`` in a terminal until it shows a text, then type Ctrl-C."""
+def in_a_terminal(*argv: object, env: dict[str, str], until: str, key: bytes = b"\x03") -> Seen:
+    """Run ``hpo-batch ARGV`` in a terminal of 80 columns until it shows a text, then type a key, by default Ctrl-C."""
+    columns, rows = 80, 30
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.update(env)
@@ -156,7 +169,7 @@ def in_a_terminal(*argv: object, env: dict[str, str], until: str, columns: int =
             if select.select([fd], [], [], 0.1)[0]:
                 stream.feed(os.read(fd, 1 << 16))
             if not has_typed and any(until in line for line in seen.screen.display):
-                os.write(fd, b"\x03")
+                os.write(fd, key)
                 has_typed = True
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0 if has_typed else signal.SIGKILL)
@@ -165,12 +178,12 @@ def in_a_terminal(*argv: object, env: dict[str, str], until: str, columns: int =
     return seen
 
 
-@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
-def test_watching_in_a_terminal_ends_with_ctrl_c(root: Path, no_slurm: None, term: str) -> None:
+@pytest.mark.parametrize(("term", "key"), [("xterm-256color", b"\x03"), ("xterm-256color", b"q"), ("dumb", b"\x03")])
+def test_watching_in_a_terminal_ends_with_ctrl_c_and_with_q(root: Path, no_slurm: None, term: str, key: bytes) -> None:
     home = study(root)
     env = {"TERM": term, "PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8"}
     seen = in_a_terminal(
-        "status", "-w", home.name, "--root", root, env=env, until="trial 4" if term != "dumb" else "workers"
+        "status", "-w", home.name, "--root", root, env=env, until="trial 4" if term != "dumb" else "workers", key=key
     )
     text = "\n".join(seen.screen.display)
     assert seen.code == 0

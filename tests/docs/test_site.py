@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import pytest
 
+import hpo_batch
+from hpo_batch import integrations
 from hpo_batch.cli.main import SECTIONS
 from hpo_batch.launch.describe import schema_keys
 from tests.helpers import REPOSITORY
@@ -63,9 +65,15 @@ def test_the_pictures_are_shown(site: Path) -> None:
         assert [name for name in shown if not (site / name).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["submit", "wait", "load", "load_all", "Results", "Trial.report", "Trial.should_stop"])
-def test_the_python_reference_has_the_public_names(site: Path, name: str) -> None:
-    assert re.search(rf'id="hpo_batch\.[\w.]*{re.escape(name)}"', (site / "python-reference.html").read_text())
+def test_the_python_reference_has_the_public_names(site: Path) -> None:
+    text = (site / "python-reference.html").read_text()
+    ids = set(re.findall(r'id="(hpo_batch\.[\w.]+)"', text))
+    public = {*hpo_batch.__all__, *integrations.__all__} - {"__version__"}
+    homes = {name: {**hpo_batch._HOMES, **integrations._HOMES}[name] for name in public}
+    assert len(homes) > 12
+    assert {f"{home}.{name}" for name, home in homes.items()} <= ids
+    methods = {"Trial.report", "Trial.should_stop", "Trials.take", "Results.findings", "LightningCallback.resume_from"}
+    assert {name for name in methods if any(one.endswith(f".{name}") for one in ids)} == methods
 
 
 def test_links_between_pages_hold(site: Path) -> None:

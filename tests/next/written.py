@@ -14,6 +14,7 @@ import tempfile
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import Final
 
 from hpo_batch.errors import Declined, UserError
 from hpo_batch.launch.check import check
@@ -32,6 +33,9 @@ from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.schema import Sweep
 from tests.next import any_sweep
 from tests.next.test_refine import assert_can_be_undone, assert_is_safe
+
+TOLD_EVERY: Final = 50
+"""sweeps, after which it says how far it is"""
 
 
 def submits_twice(path: Path, *, root: Path) -> None:
@@ -109,16 +113,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     given = parser.parse_args()
     counted: Counter[str] = Counter()
-    for seed in range(given.first, given.first + given.seeds):
+    for n, seed in enumerate(range(given.first, given.first + given.seeds), start=1):
         with tempfile.TemporaryDirectory() as folder:
             try:
-                written = holds(seed, Path(folder))
+                counted.update(holds(seed, Path(folder)))
             except Exception:
                 counted["failed"] += 1
                 print(f"seed {seed}:\n{traceback.format_exc()}", flush=True)
-            else:
-                counted.update(written)
-    print(f"{given.seeds} sweeps from seed {given.first}: {dict(sorted(counted.items()))}")
+        if n % TOLD_EVERY == 0 or n == given.seeds:
+            print(f"{n} sweeps from seed {given.first}: {dict(sorted(counted.items()))}", flush=True)
     sys.exit(1 if counted["failed"] else 0)
 
 

@@ -96,7 +96,7 @@ def test_models_with_and_without_a_mastery_head_are_blocks_of_their_own(
 ) -> None:
     """`lambda_bce` may differ within a block, but below 1 there is a head more: no reason to fail."""
     each: dict[str, Any] = {"lambda_bce": [1.0, 0.5, 1.0, 0.9], "epochs": 2, "dropout": 0.0}
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="hpo_batch"):
         results = run(make(make_trial, "many", 4, **each))
     for number, trial in enumerate(make(make_trial, "alone", 4, **each)):
         expected = train(trial)

@@ -96,7 +96,7 @@ def change(column: str, row: int, value: Any) -> Callable[[pd.DataFrame], pd.Dat
         ),
         (lambda f: f[f["user_id"] < 2], {"val_ratio": 0.2}, "too few students in .*: 2 with at least 3 responses"),
         (lambda f: f, {"n_skills": 4}, "has 3 skills, but n_skills = 4"),
-        (change("correct", 4, "yes"), {}, "must be 0 or 1, and has 'yes'$"),
+        (change("correct", 4, "yes"), {}, "must be 0 or 1, and has 'yes' .1 row of 120.; drop"),
         # as texts, 10 would come before 9
         (change("order_id", 4, "4a"), {}, "column 'order_id' of .* must hold numbers, or times .* and has '4a'"),
     ],
@@ -104,6 +104,15 @@ def change(column: str, row: int, value: Any) -> Callable[[pd.DataFrame], pd.Dat
 def test_bad_data_is_told(table: pd.DataFrame, write: Write, change: Any, wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(DataOptions(data=write(change(table)), **wanted))
+
+
+def test_rows_with_partial_credit_are_left_out_if_asked(table: pd.DataFrame, write: Write) -> None:
+    """ASSISTments 2015 has some; what is left gives the same as a table without them."""
+    partial = change("correct", 4, 0.5)(table)
+    a = load(DataOptions(data=write(partial), partial="drop"))
+    b = load(DataOptions(data=write(partial.drop(index=4), "without.csv")))
+    assert torch.equal(a.train.responses, b.train.responses)
+    assert torch.equal(a.val.responses, b.val.responses)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hpo_batch.monitor.explain import explain
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
@@ -348,6 +349,13 @@ def test_the_output_of_a_block_is_in_every_folder(study: Study) -> None:
     for number in range(4):
         assert (study.home.attempt(number, 1) / "stdout").read_text() == "trained 0 1 2 3\n"
         assert not (study.home.attempt(number, 1) / "stderr").exists()
+
+
+def test_explain_says_that_a_trial_shared_its_process(study: Study) -> None:
+    loop(study, epochs)
+    (story,) = explain(study.home, "0")
+    assert story.attempts[0].fused == 4
+    assert story.happened[0] == "attempt 1 was one of up to 4 in its process ([job] fuse); they share its output"
 
 
 def test_what_a_user_may_do_wrong_is_said(study: Study) -> None:

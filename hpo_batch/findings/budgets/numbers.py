@@ -197,8 +197,8 @@ def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign
         return Answer.YES, f"{seen}: every two of them differ by more than luck and noise ({chance}){paired}"
     if not differ:
         return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {chance}{paired}"
-    told = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
-    return Answer.CANNOT_TELL, f"{seen} as observed; only {told} is more than luck and noise ({chance}){paired}"
+    clear = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
+    return Answer.CANNOT_TELL, f"{seen} as observed; only {clear} is more than luck and noise ({chance}){paired}"
 
 
 def _slope(rows: Sequence[BudgetRow]) -> tuple[Estimate | None, str]:

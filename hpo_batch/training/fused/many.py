@@ -11,10 +11,12 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hpo_batch.text.names import listed
 from hpo_batch.training import loop
 from hpo_batch.training.device import is_out_of_memory, peak_memory_mb
 from hpo_batch.training.fused.block import Block, Task
@@ -24,8 +26,9 @@ from hpo_batch.training.fused.slot import Slot
 log = logging.getLogger(__name__)
 
 MakeRecipe = Callable[[Trial], Recipe]
-New = tuple[Slot, nn.Module]
-"""a trial that has no slot yet, and its model"""
+New = tuple[Trial, Recipe]
+"""a trial that has no slot yet"""
+Made = TypeVar("Made")
 
 
 def train_trials(trials: Trials, recipe: MakeRecipe, *, device: torch.device) -> None:
@@ -57,7 +60,7 @@ class _Run:
         is_open = True
         while is_open:
             taken = self._trials.take(sum(block.free for block in self._blocks) if self._blocks else None)
-            self._admit([new for trial in taken if (new := self._new(trial)) is not None])
+            self._admit([(trial, recipe) for trial in taken if (recipe := self._try(self._recipe, trial)) is not None])
             # those that were refused leave room for others
             is_open = bool(taken) and (not self._blocks or any(block.free for block in self._blocks))
         self._drop_empty()
@@ -73,74 +76,72 @@ class _Run:
         for block in self._blocks:
             block.epoch()
 
-    def _new(self, trial: Trial) -> New | None:
-        """A trial and its model; None if it cannot be trained and has been ended."""
+    def _try(self, make: Callable[..., Made], trial: Trial, *args: Any) -> Made | None:
+        """What is made for a trial; None if that fails, which ends the trial."""
         try:
-            recipe = self._recipe(trial)
-            self._check_shape(trial, recipe)
-            new = Slot.of(trial, recipe)
+            return make(trial, *args)
         except Exception as error:
             if is_out_of_memory(error):  # there may be enough for fewer of them
                 raise
-            self._refuse(trial, error)
+            log.warning("trial %d cannot be trained: %s: %s", trial.number, type(error).__name__, error)
+            self._trials.end(trial, error)
             return None
-        self._shape = self._shape or recipe.shape
-        return new
-
-    def _refuse(self, trial: Trial, error: Exception) -> None:
-        log.warning("trial %d cannot be trained: %s: %s", trial.number, type(error).__name__, error)
-        self._trials.end(trial, error)
-
-    def _check_shape(self, trial: Trial, recipe: Recipe) -> None:
-        shape = recipe.shape if self._shape is None else self._shape
-        if different := [name for name, value in recipe.shape.items() if shape.get(name) != value]:
-            values = ", ".join(f"{name} = {recipe.shape[name]} (not {shape.get(name)})" for name in different)
-            raise ValueError(f"trial {trial.number} is of another shape than those it would be trained with: {values}")
 
     def _admit(self, found: Sequence[New]) -> None:
         """Give trials slots: free ones in blocks of their kind, else new blocks."""
         rest: list[New] = []
-        for slot, model in found:
-            block = next((one for one in self._blocks if one.kind == slot.recipe.kind and one.free), None)
+        for trial, recipe in found:
+            block = next((one for one in self._blocks if one.kind == recipe.kind and one.free), None)
             if block is None:
-                rest.append((slot, model))
-            else:
-                block.put(slot, model)
+                rest.append((trial, recipe))
+            elif (slot := self._try(self._slot, trial, recipe)) is not None:
+                block.put(*slot)
         if rest:
             self._drop_empty()  # frees their memory
         for _, same in groupby(sorted(rest, key=_kind), key=_kind):
             self._begin(list(same))
 
-    def _begin(self, several: Sequence[New]) -> None:
+    def _begin(self, found: Sequence[New]) -> None:
         """Begin a block with trials of one kind."""
-        try:
-            block = _Lockstep(self._trials, several[0], len(several), device=self._device)
-        except ValueError as error:  # a layer that cannot be fused
-            for slot, _ in several:
-                self._refuse(slot.trial, error)
-            return
-        if self._blocks:
-            numbers = ", ".join(str(slot.trial.number) for slot, _ in several)
-            log.info("a block of their own, beside the others: trials %s, of models %s", numbers, block.kind)
-        self._blocks.append(block)
-        for slot, model in several:
-            block.put(slot, model)
+        block: _Lockstep | None = None
+        for trial, recipe in found:
+            slot = self._try(self._slot, trial, recipe)
+            if slot is not None and block is None:
+                block = self._try(self._block, trial, *slot, len(found))
+            if slot is not None and block is not None:
+                block.put(*slot)
+        if block is not None:
+            if self._blocks:
+                numbers = listed(trial.number for trial, _ in found)
+                log.info("a block of their own, beside the others: trials %s, of models %s", numbers, block.kind)
+            self._blocks.append(block)
+
+    def _slot(self, trial: Trial, recipe: Recipe) -> tuple[Slot, nn.Module]:
+        shape = recipe.shape if self._shape is None else self._shape
+        if different := [name for name, value in recipe.shape.items() if shape.get(name) != value]:
+            values = ", ".join(f"{name} = {recipe.shape[name]} (not {shape.get(name)})" for name in different)
+            raise ValueError(f"trial {trial.number} is of another shape than those it would be trained with: {values}")
+        return Slot.of(trial, recipe)
+
+    def _block(self, _trial: Trial, slot: Slot, model: nn.Module, k: int) -> _Lockstep:
+        block = _Lockstep(self._trials, slot.recipe, model, k, device=self._device)
+        self._shape = self._shape or slot.recipe.shape
+        return block
 
 
 def _kind(new: New) -> str:
-    return new[0].recipe.kind
+    return new[1].kind
 
 
 class _Lockstep:
     """Slots that train together as one model."""
 
-    def __init__(self, trials: Trials, first: New, k: int, *, device: torch.device) -> None:
-        slot, model = first
+    def __init__(self, trials: Trials, recipe: Recipe, model: nn.Module, k: int, *, device: torch.device) -> None:
         self._trials = trials
         self._device = device
-        self.kind = slot.recipe.kind
+        self.kind = recipe.kind
         self._slots: list[Slot | None] = [None] * k
-        self._block = _block(slot.recipe, model, k, device)
+        self._block = _block(recipe, model, k, device)
 
     @property
     def live(self) -> list[tuple[int, Slot]]:

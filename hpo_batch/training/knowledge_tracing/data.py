@@ -6,6 +6,8 @@ they are used, because the torch-free parameter count asks here for the number o
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hpo_batch.text.lines import short
 from hpo_batch.text.numbers import count
-from hpo_batch.training.parameters import real, text, whole
+from hpo_batch.training.parameters import one_of, read_known, real, text, whole
 from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     Sequences: TypeAlias = "list[tuple[NDArray[np.int64], NDArray[np.int64]]]"
 
+log = logging.getLogger(__name__)
 SIMULATED = "simulated"
 LEAST = 3
 """Responses in a sequence; shorter ones are left out, as in pykt."""
@@ -57,6 +60,9 @@ class DataOptions:
     skill_column: str = text("skill_id")
     correct_column: str = text("correct")
     """0 or 1."""
+    partial: str = one_of("refuse", "drop")
+    """What becomes of a table with other responses, such as the partial credit in ASSISTments 2015; "drop": these rows
+    are left out, as in pykt."""
     order_column: str = text("order_id")
     """Sorts the responses of a student; "row": as they stand in the file."""
     n_skills: int = whole(0, at_least=0)
@@ -75,7 +81,7 @@ class DataOptions:
     """Of a simulated student, on average."""
 
 
-TABLE_ONLY = frozenset({"user_column", "skill_column", "correct_column", "order_column"})
+TABLE_ONLY = frozenset({"user_column", "skill_column", "correct_column", "order_column", "partial"})
 SIMULATED_ONLY = frozenset({"n_students", "n_responses"})
 
 
@@ -111,6 +117,11 @@ def load(options: DataOptions, device: str = "cpu") -> Dataset:
         val=responses(order[:n_val], "validation"),
         test=responses(order[n_val : n_val + n_test], "test") if n_test else None,
     )
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    _sequences(read_known(DataOptions, fixed))
 
 
 def _responses(students: Sequences, longest: int, device: str, name: str) -> Responses:
@@ -154,15 +165,18 @@ def _sequences(options: DataOptions) -> tuple[int, Sequences]:
         )
     path = located(options.data)
     columns = (options.user_column, options.skill_column, options.correct_column, options.order_column)
-    return _of_table(path, columns, _version=version(path, f"'data' is \"{SIMULATED}\" or"))
+    is_partial = options.partial == "drop"
+    return _of_table(path, columns, is_partial, _version=version(path, f"'data' is \"{SIMULATED}\" or"))
 
 
 @lru_cache(maxsize=2)
-def _of_table(path: Path, columns: tuple[str, str, str, str], *, _version: tuple[int, int]) -> tuple[int, Sequences]:
+def _of_table(
+    path: Path, columns: tuple[str, str, str, str], is_partial: bool, *, _version: tuple[int, int]
+) -> tuple[int, Sequences]:
     import pandas as pd
 
     user, skill, correct, order = columns
-    frame = _checked(read_table(path), path, columns)
+    frame = _checked(read_table(path), path, columns, is_partial=is_partial)
     codes, skills = pd.factorize(frame[skill], sort=True)
     frame = frame.assign(_skill=codes, _right=pd.to_numeric(frame[correct]).astype("int64"))
     if order != "row":
@@ -181,7 +195,7 @@ def _of_table(path: Path, columns: tuple[str, str, str, str], *, _version: tuple
     return len(skills), students
 
 
-def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str]) -> pd.DataFrame:
+def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str], *, is_partial: bool) -> pd.DataFrame:
     import pandas as pd
 
     user, skill, correct, order = columns
@@ -199,8 +213,16 @@ def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str]
             f"{first + 1}; drop those rows"
         )
     right = frame[correct]
-    if other := sorted(set(right[~pd.to_numeric(right, errors="coerce").isin([0, 1])].unique()), key=str):
-        raise ValueError(f"column '{correct}' of '{path}' must be 0 or 1, and has {quoted(other[:3])}")
+    is_other = ~pd.to_numeric(right, errors="coerce").isin([0, 1])
+    if is_partial and is_other.any():
+        log.info("%d of %d responses are neither 0 nor 1, and left out", is_other.sum(), len(frame))
+        return frame[~is_other]
+    if is_other.any():
+        other = sorted(set(right[is_other].unique()), key=str)
+        raise ValueError(
+            f"column '{correct}' of '{path}' must be 0 or 1, and has {quoted(other[:3])} ("
+            f'{count(int(is_other.sum()), "row")} of {len(frame):,}); drop these rows, or set partial = "drop"'
+        )
     return frame
 
 

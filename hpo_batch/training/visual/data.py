@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from hpo_batch.files.json_text import loads
 from hpo_batch.text.numbers import count
-from hpo_batch.training.parameters import flag, parameter, real, text, whole
+from hpo_batch.training.parameters import flag, parameter, read_known, real, text, whole
 from hpo_batch.training.tables import located, quoted
 from hpo_batch.training.visual.simulate import RULES, simulate
 
@@ -136,6 +136,11 @@ def load(options: DataOptions, device: str = "cpu") -> Dataset:
         test=_as_tensors(test, device) if test else None,
         centroids=centroids,
     )
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    _tasks(read_known(DataOptions, fixed))
 
 
 def _tasks(options: DataOptions) -> tuple[Sequence[Pairs], Sequence[str]]:
