@@ -191,6 +191,7 @@ def test_bad_data_is_told_with_place_and_remedy(
     assert path in str(error.value)
 
 
+# mtime=0: the tests' names hold the bytes, and processes that share the tests compare names
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -201,10 +202,10 @@ def test_bad_data_is_told_with_place_and_remedy(
         ("binary.csv", b"\xff\xfe\x00\x81", "cannot read '.*binary.csv'"),
         ("utf-16.csv", "date,high\n".encode("utf-16"), "it is UTF-16 or no text; convert it: iconv"),
         ("zeros.csv", bytes(9000), "it is UTF-16 or no text"),
-        ("compressed.csv", gzip.compress(b"date,high\n"), "its name must end in .csv.gz"),
+        ("compressed.csv", gzip.compress(b"date,high\n", mtime=0), "its name must end in .csv.gz"),
         (
             "torn.csv.gz",
-            gzip.compress(bytes(range(256)) * 9)[:100],
+            gzip.compress(bytes(range(256)) * 9, mtime=0)[:100],
             "cannot read '.*torn.csv.gz': Compressed file ended",
         ),
         ("semicolons.csv", b"date;high\n2020-01-01;2\n", "are separated by ';', and must be by ','"),
