@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,20 +81,23 @@ def from_starter(kind: str, *, sweep: Path, environ: Mapping[str, str]) -> Start
     return Started(sweep=sweep, files=files, notes=(note,), steps=(lacks,) if lacks else ())
 
 
-def from_script(named: str, *, sweep: Path, environ: Mapping[str, str]) -> Started:
+def from_script(
+    named: str, *, sweep: Path, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+) -> Started:
     """A sweep of a script, and a job template.
 
     Args:
         named: the script's path, with a subcommand behind it if it has several.
         sweep: the sweep's path.
         environ: variables of this process.
+        tell: is told what takes long, before it begins.
 
     Raises:
         UserError: there is no such script, or its options cannot be found.
     """
     path, subcommand = _split(named)
     python = interpreter()
-    script = read_script(path, subcommand=subcommand, python=python)
+    script = read_script(path, subcommand=subcommand, python=python, tell=tell)
     tree = parsed(path, script.text)
     metric = guess(tree, *local_modules(path, tree))
     proposal = propose(script, python=python)

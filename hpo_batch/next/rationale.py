@@ -199,7 +199,7 @@ def _look_at(evidence: Evidence) -> Iterator[str]:
     yield "## Look at first"
     yield ""
     for suspect in suspects:
-        yield f"- {suspect.why}: {printable(suspect.text)}"
+        yield f"- trial {suspect.number} ({suspect.why}): {printable(suspect.text)}"
     if baseline is not None and baseline.text:
         yield f"- baseline: {printable(baseline.text)}"
     for text in untested:

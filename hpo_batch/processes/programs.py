@@ -17,10 +17,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
-from hpo_batch.processes.forks import Fork
+
+if TYPE_CHECKING:
+    from hpo_batch.processes.forks import Fork
 
 log = logging.getLogger(__name__)
 

@@ -166,6 +166,15 @@ def test_a_python_that_cannot_import_hpo_batch_is_told_what_to_do(
     assert "cannot import" not in cli("init", "-n", "--function").err
 
 
+def test_what_takes_long_is_told_before(cli: Cli, bare: Path) -> None:
+    looped = SCRIPT.replace(
+        "parser.parse_args()", "for n in ('a',):\n    parser.add_argument('--' + n)\nparser.parse_args()"
+    )
+    (bare / "mine.py").write_text(looped)
+    told = cli("init", "-n", "--from", "mine.py").err
+    assert told.startswith("asking 'python mine.py --help', which takes as long as its imports\n")
+
+
 def test_from_nothing(cli: Cli, bare: Path) -> None:
     ended = cli("init", "--from", " ")
     assert (ended.code, ended.err) == (2, "error: --from names a script\n")

@@ -159,3 +159,9 @@ def test_a_list_is_neither_refined_nor_given_more_trials() -> None:
         }
         assert told[True]
         assert not told[False]
+
+
+def test_the_command_trains_what_the_sentence_names() -> None:
+    action = Action(kind=ActionKind.CONFIRM, where="baseline", trials=(14,), seeds=2)
+    assert action_text(action) == "run the baseline and trial 14 with the same new seeds"
+    assert with_command(action, source="s", is_study=True).command == "hpo-batch confirm s --top 2 --seeds 2"

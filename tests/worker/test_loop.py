@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.errors import Superseded
+from hpo_batch.errors import Superseded, UserError
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
@@ -291,6 +291,13 @@ def test_a_worker_whose_gpu_stays_full_leaves_before_a_trial_runs_out_of_memory(
         why=IdleWhy.GPU_MEMORY, detail="3.0 of 80.0 GB are free on GPU 0, and [job] gpu_mem_gb is 10"
     )
     assert [trial.state for trial in state_of(study.home).trials] == [TrialState.COMPLETE]
+
+
+def test_a_worker_whose_gpu_is_full_from_the_start_ends_with_an_error(study: Study) -> None:
+    gpu = MemoryCheck(10, Gpu(3.0))
+    with pytest.raises(UserError, match=r"3\.0 of 80\.0 GB are free on GPU 0, .* is 10; no trial was started"):
+        loop(study, lambda trial: FINE, gpu_memory=gpu, sleep=lambda seconds: None)
+    assert len(state_of(study.home).trials) == 0
 
 
 def test_what_this_process_holds_is_free_for_its_next_trial(study: Study) -> None:
