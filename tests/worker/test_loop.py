@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.errors import Superseded, UserError
+from hpo_batch.errors import StorageError, Superseded, UserError
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
@@ -322,3 +322,21 @@ def test_unknown_memory_is_told_once_and_is_no_yes(
     check = MemoryCheck(10, read)
     assert [check.lacks(has_run=has_run) for _ in range(2)] == ["", ""]
     assert caplog.messages == [f"whether the GPU has 10 GB free is not known, trials start anyway: {why}"]
+
+
+def test_an_attempt_whose_files_cannot_be_written_is_measured_no_longer(study: Study) -> None:
+    def train(trial: object) -> float:
+        if not failed:
+            failed.append(True)
+            raise StorageError("disk full")
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            pass
+        return 0.5
+
+    failed: list[bool] = []
+    function = FunctionObjective(function=train, wanted=Wanted.parse(("loss",), {}))
+    work(WorkerContext(study=study, objective=function, place=HERE, signals=Signals(), sleep=lambda seconds: None))
+    used = [trial.ending(trial.attempt)["usage"]["cpu_s"] for trial in state_of(study.home).trials]
+    assert len(used) == 3
+    assert min(used) >= 0.2  # all of it, and no share for the one that is over
