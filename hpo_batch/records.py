@@ -6,10 +6,12 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from enum import Enum, StrEnum
 from functools import cached_property
 from typing import TypeAlias
+
+from hpo_batch.late import dataclass
 
 Value: TypeAlias = bool | int | float | str
 """Type of a parameter value. Lists and tables are not values."""

@@ -13,7 +13,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from hpo_batch.files import open_regular, sync_directory
 from hpo_batch.journal.damage import Stretch, is_sound, mend, salvage, sound_lines, still_the_same
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.locks import FOREIGN_GRACE_S, IsHeld, journal_lock
+from hpo_batch.late import dataclass
 
 PIECE = 1 << 22
 """bytes read at once without the lock: bounds memory when 64 workers of a node open the same large journal"""

@@ -15,10 +15,11 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from statistics import NormalDist
 from typing import Any, Final
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Counts
 from hpo_batch.text.numbers import number
 

@@ -10,9 +10,9 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch.errors import StorageError
 from hpo_batch.journal.attempt_intervals import Span
@@ -20,6 +20,7 @@ from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.pareto import front_trials
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.monitor import eta, hours
 from hpo_batch.monitor.course import EndedTrial, best_so_far
 from hpo_batch.monitor.course import newest as newest_ended
@@ -35,15 +36,16 @@ from hpo_batch.monitor.usage import TrialUsage, usage
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
-from hpo_batch.space.build import build
 from hpo_batch.store.attempt_folder import last_sign
 from hpo_batch.store.footprint import Usage
 from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.submissions import Submission, read_submissions
-from hpo_batch.study.quota import Share, shares
-from hpo_batch.study.stopped import Stopped
+
+if TYPE_CHECKING:
+    from hpo_batch.study.quota import Share
+    from hpo_batch.study.stopped import Stopped
 
 DIRECTION_MAXIMIZE = DIRECTIONS["maximize"]
 # version of ``as_json`` (docs/status-json.md); new keys do not change it, and keys are never changed or removed
@@ -315,6 +317,9 @@ def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Shar
     table = (frozen or {}).get("space", {})
     if not any(isinstance(one, dict) and "weights" in one for one in table.values()):
         return ()  # most studies have no weights, and decoding all trials takes time
+    from hpo_batch.space.build import build
+    from hpo_batch.study.quota import shares
+
     with_n_params = setting(frozen, "objective", "n_params", None) is not None
     space, _ = build(table, with_n_params=with_n_params)
     return tuple(shares(space, state.trials))

@@ -10,9 +10,9 @@ import math
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpo_batch.envvars import EnvVar
+from hpo_batch.late import dataclass
 from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
 from hpo_batch.scheduler.integers import is_integer

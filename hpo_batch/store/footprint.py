@@ -9,11 +9,11 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import TRIALS_PER_FOLDER, StudyHome
 
