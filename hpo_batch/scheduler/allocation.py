@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from collections.abc import Mapping
 
 from hpo_batch.envvars import EnvVar
@@ -61,7 +60,7 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
     return Allocation(
         job=f"{array}_{index}" if in_array else single,
         task=index if in_array else None,
-        node=_text(environ, "SLURMD_NODENAME") or host or socket.gethostname(),
+        node=_text(environ, "SLURMD_NODENAME") or host or os.uname().nodename,
         gpus=gpus,
         gpu_count=_gpu_count(environ, len(gpus)),
         cpus=_cpus(environ) or cpus or len(os.sched_getaffinity(0)),
