@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError, UserError
-from hpo_batch.journal.attempt_intervals import Span, spans
+from hpo_batch.journal.attempt_intervals import Span, spans, spans_of
 from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState, StudyTrials
 from hpo_batch.monitor import failures
@@ -139,9 +138,8 @@ class StudyHistory(StudyReader):
 
     def _read_on(self) -> None:
         super()._read_on()
-        for _, number in itertools.islice(self.state.endings, self._counted, None):
-            trial = self.state.trials[number]
-            found = spans(trial)
+        ended = [self.state.trials[number] for _, number in self.state.endings[self._counted :]]
+        for trial, found in zip(ended, spans_of(ended), strict=True):
             self._ended += found
             if found:
                 # of a worker's time: trials that it trains together have one part of it each

@@ -19,7 +19,7 @@ from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.pareto import front_trials
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.state import JournalState, no_collections
 from hpo_batch.late import dataclass
 from hpo_batch.monitor import eta, hours
 from hpo_batch.monitor.course import EndedTrial, best_so_far
@@ -180,6 +180,10 @@ class View:
         Raises:
             StorageError: none of the studies can be read. If some can, ``unreadable`` has the errors of the others.
         """
+        with no_collections():  # what a look makes stays until the next: the collector found nothing in 100,000 trials
+            return self._look(ask_slurm=ask_slurm, accounting=accounting)
+
+    def _look(self, *, ask_slurm: bool, accounting: bool) -> list[StudyStatus]:
         submissions, broken = {}, {}
         for study in self._studies:
             try:
