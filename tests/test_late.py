@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -17,8 +18,10 @@ import msgspec
 import pytest
 
 from hpo_batch.late import _Asked, dataclass
+from tests.helpers import REPOSITORY
 
 T = TypeVar("T")
+PACKAGE = REPOSITORY / "hpo_batch"
 
 
 def written(decorate: Any) -> type[Any]:
@@ -172,6 +175,16 @@ def test_threads_may_make_the_first_object_at_once() -> None:
         for thread in threads:
             thread.join()
         assert not failed
+
+
+def test_what_status_imports_takes_it_from_here() -> None:
+    packages = "expressions files journal monitor processes scheduler space store study sweep text".split()
+    sources = [path for name in packages for path in (PACKAGE / name).rglob("*.py")] + [PACKAGE / "records.py"]
+    standard = [
+        path for path in sources if re.search(r"^from dataclasses import .*\bdataclass\b", path.read_text(), re.M)
+    ]
+    assert len(sources) > 150
+    assert not standard, f"'from hpo_batch.late import dataclass' in {standard}"
 
 
 def test_only_keyword_only_fields() -> None:
