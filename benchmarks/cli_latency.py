@@ -102,7 +102,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_study(root, options.trials)
-        make_study(root, options.trials, name="open", left=options.trials // 10)
+        (elsewhere := root / "elsewhere").mkdir()
+        make_study(elsewhere, options.trials, name="open", left=options.trials // 10)
         journal = root / "bench" / "journal.jsonl"
         cli = [str(Path(sys.executable).with_name("hpo-batch"))]
         with_optuna = (
@@ -117,7 +118,7 @@ def main() -> None:
                 "bare Python": [sys.executable, "-c", "pass"],
                 "`hpo-batch --help`": [*cli, "--help"],
                 "`hpo-batch status`": [*cli, "status", "bench", "--root", str(root)],
-                "`hpo-batch status`, trials left and no worker": [*cli, "status", "open", "--root", str(root)],
+                "`hpo-batch status`, trials left and no worker": [*cli, "status", "open", "--root", str(elsewhere)],
                 "`hpo-batch list`": [*cli, "list", "--root", str(root)],
                 "the same count and best value with Optuna": [sys.executable, "-c", with_optuna],
             },
