@@ -11,7 +11,7 @@ TESTS_AT_ONCE := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 5 ] && ech
 # Each starts a cluster of its own, and waits for it. Two beside `make test` are what two cores can do in time.
 CLUSTERS_AT_ONCE := 2
 
-.PHONY: help quickstart test test-slurm check docs format clean
+.PHONY: help quickstart test test-slurm check docs pictures format clean
 
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ check: $(STAMP)  ## format, lint, types, layers
 
 docs: $(STAMP)  ## build the documentation: build/docs/index.html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+
+pictures: $(STAMP)  ## make the pictures of the documentation anew, from a sweep of five minutes; needs Chromium
+	$(BIN)/python docs/pictures/make.py
 
 format: $(STAMP)  ## put the code into its format
 	$(BIN)/ruff format .

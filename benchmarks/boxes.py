@@ -88,6 +88,36 @@ class MadeUp(Problem):
         return self._truth
 
 
+class Drawn(Problem):
+    """A grid over a formula that is drawn at random: one of a family, for choices that need many problems.
+
+    Three or four numbers and a category. Each number has a best place, sometimes beyond the grid, and a weight, from
+    hardly any to much; the best place of one may depend on another, and the heights may saturate.
+    """
+
+    def __init__(self, number: int) -> None:
+        random = np.random.default_rng([number, 31])
+        sizes = [int(size) for size in random.integers(5, 10, size=random.integers(3, 5))]
+        axes = np.meshgrid(*[np.linspace(0, 1, size) for size in sizes], np.arange(3), indexing="ij")
+        best = random.uniform(-0.2, 1.2, size=len(sizes))
+        weights = np.exp(random.normal(0, 1.2, size=len(sizes)))
+        height = random.normal(0, 0.3, size=3)[axes[-1].astype(int)]
+        for i, at in enumerate(axes[:-1]):
+            moved = random.choice([0.0, 0.4, -0.4]) * (axes[0] - 0.5) if i else 0.0
+            height -= weights[i] * (at - best[i] - moved) ** 2
+        if random.random() < 0.5:
+            height = np.tanh((height - np.quantile(height, 0.8)) / height.std())
+        noise = float(np.exp(random.uniform(np.log(0.05), np.log(0.5))) * height.std())
+        self.values = height[..., None] + noise * random.normal(size=(*height.shape, 6))
+        self.space = {f"x{i}": list(range(size)) for i, size in enumerate(sizes)} | {"kind": ["a", "b", "c"]}
+        self.name, self.params, self.direction = f"drawn{number}", list(self.space), "maximize"
+        self._truth = height
+
+    @cached_property
+    def means(self) -> NDArray[np.float64]:
+        return self._truth
+
+
 def problems(folder: Path, names: Sequence[str]) -> list[Problem]:
     """The tables in a folder, and two made-up problems; those whose names contain one of ``names``."""
     every: list[Problem] = [Problem(path) for path in sorted(folder.glob("*.npz"))]

@@ -94,15 +94,15 @@ def best(rows: Rows, sign: float) -> list[Mapping[str, Any]]:
     return [params for params, _ in sorted(rows, key=lambda row: -sign * row[1])]
 
 
-def lines(folder: Path, *, runs: int, trials: int) -> Iterator[str]:
+def lines(files: Sequence[Path], *, seeds: Sequence[int], trials: int) -> Iterator[str]:
     yield (
         "| table | confirmed - raw | advised - raw | advised, noise known - raw | advised to confirm | noise known |\n"
         "|---|---:|---:|---:|---:|---:|"
     )
-    for file in sorted(folder.glob("*.npz")):
+    for file in files:
         table = Table(file)
         noise = float(np.sqrt(np.median(table.values.var(axis=-1, ddof=1))))
-        found = np.array([run(table, seed=seed, trials=trials, noise_sd=noise) for seed in range(runs)])
+        found = np.array([run(table, seed=seed, trials=trials, noise_sd=noise) for seed in seeds])
         gains = [difference((found[:, i] - found[:, 0]) / noise) for i in (1, 2, 3)]
         shares = [f"{found[:, i].mean():.0%}" for i in (4, 5)]
         yield f"| {table.name} | {' | '.join(gains)} | {' | '.join(shares)} |"
@@ -116,10 +116,13 @@ def difference(gains: NDArray[np.float64]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the tables (.npz)")
+    parser.add_argument("--tables", nargs="*", default=[""], help="parts of their names; by default all")
     parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--trials", type=int, default=TRIALS)
     options = parser.parse_args()
-    for row in lines(options.folder, runs=options.runs, trials=options.trials):
+    files = [file for file in sorted(options.folder.glob("*.npz")) if any(name in file.stem for name in options.tables)]
+    for row in lines(files, seeds=range(options.first, options.first + options.runs), trials=options.trials):
         print(row, flush=True)
 
 

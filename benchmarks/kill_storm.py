@@ -6,6 +6,7 @@ lock, in the middle of an append, between a result and its tell ... A killed wor
 journal is compared with the notes that the workers took before they died, and with what plain Optuna reads.
 
     .venv/bin/python benchmarks/kill_storm.py --kills 1000 --at-each-point 25
+    .venv/bin/python benchmarks/kill_storm.py --fuse 4 --kills 400    # workers that train four trials together
     .venv/bin/python benchmarks/kill_storm.py --mounts 4 --rtt-ms 0.5 --power-cuts 20    # on a network file system
 
 ``--mounts N`` (needs root, Linux and FUSE) simulates N hosts, each of which sees the studies through a mount of its
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -30,23 +30,17 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from storm_worker import POINTS, STEPS, SUBMISSION, Seat, after_step, is_finished, submit_once, work
+from storm_judge import Remains, Verdict, judge, leftovers_of, read_notes, report
+from storm_worker import POINTS, SUBMISSION, Seat, is_finished, submit_once, work
 
 from hpo_batch.errors import StorageError
-from hpo_batch.journal.state import ScannedTrial
-from hpo_batch.records import TrialState
 from hpo_batch.store.home import StudyHome, home_of
-from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import create
-from hpo_batch.study.read import read_state
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
 
@@ -72,6 +66,7 @@ name = "random"
 template = "cpu"
 device = "cpu"
 workers = 2
+fuse = {fuse}
 """
 SBATCH = """#!/bin/sh
 touch "$(dirname "$0")/$(sed -n 's/.*--job-name=.*-//p' "$2").called"
@@ -85,44 +80,12 @@ PATIENCE_S = 60.0
 FORK = multiprocessing.get_context("fork")
 
 
-@dataclass(kw_only=True)
-class Verdict:
-    """Totals over all sweeps."""
-
-    random_kills: int = 0
-    power_cuts: int = 0
-    at_points: Counter[str] = field(default_factory=Counter)
-    sweeps: int = 0
-    asked: int = 0
-    finished: int = 0
-    attempts: int = 0
-    stuck: int = 0
-    failed: int = 0
-    lost: int = 0
-    doubled: int = 0
-    told: int = 0
-    """results whose tell returned to the worker"""
-    steps: int = 0
-    redone: int = 0
-    """steps that were trained again"""
-    trained_twice: int = 0
-    """attempts that had a result and were followed by another attempt all the same"""
-    wrong: int = 0
-    """values other than what the steps of their trial add up to"""
-    bad_lines: int = 0
-    unlike_optuna: int = 0
-    """states and values that plain Optuna reads differently"""
-    unknown_submissions: int = 0
-    """submissions without a record, although sbatch was called"""
-    errors: list[str] = field(default_factory=list)
-    """how workers ended that were not killed and did not exit normally"""
-    seconds: float = 0.0
-
-    @property
-    def is_fine(self) -> bool:
-        wrong = self.stuck + self.lost + self.doubled + self.trained_twice + self.wrong
-        wrong += self.bad_lines + self.unlike_optuna
-        return not (wrong or self.failed or self.unknown_submissions or self.errors) and self.finished == self.asked
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    process: multiprocessing.process.BaseProcess
+    point: str | None
+    """where it is to die"""
+    notes: Path
 
 
 @dataclass(kw_only=True)
@@ -135,11 +98,14 @@ class Storm:
     notes: Path
     programs: Path
     chance: random.Random
+    fuse: int = 1
     hosts: list[Host] = field(default_factory=list)
     is_busy: bool = False
-    running: dict[int, tuple[multiprocessing.process.BaseProcess, str | None, Path]] = field(default_factory=dict)
+    running: dict[int, Running] = field(default_factory=dict)
     seats: dict[int, Seat] = field(default_factory=dict)
-    """the running processes"""
+    """of running processes"""
+    lived_s: float = 0.0
+    """from each worker's first claim to its end, in all"""
     boots: Counter[str] = field(default_factory=Counter)
     started: int = 0
 
@@ -154,8 +120,8 @@ class Storm:
             dies = self.chance.choice(("before", "after"))
             target, arguments = submit_once, (self.home, self.sweep, self.toml, notes, self.programs, dies, seat)
         process = FORK.Process(target=target, args=arguments, daemon=True)
+        self.running[self.started] = Running(process=process, point=point, notes=notes)
         process.start()
-        self.running[self.started] = (process, point, notes)
         if seat is not None:
             self.seats[self.started] = seat
 
@@ -171,7 +137,7 @@ class Storm:
     def cut_power(self) -> None:
         """Cut the power of a host: its processes die, what it has not written back is lost, and it boots again."""
         host = self.chance.choice(self.hosts)
-        there = [self.running[i][0] for i, seat in self.seats.items() if seat.name == host.path.name]
+        there = [self.running[i].process for i, seat in self.seats.items() if seat.name == host.path.name]
         for process in there:
             assert process.pid is not None
             # first, so that no process sees its disk vanish: in a real power cut none lives to see it
@@ -185,29 +151,41 @@ class Storm:
         host.mount()
 
     def workers(self) -> list[int]:
-        return [index for index, (_, point, _) in self.running.items() if point != SUBMISSION]
+        return [index for index, one in self.running.items() if one.point != SUBMISSION]
 
     def ended(self, timeout: float) -> Iterator[tuple[int, str | None, Path]]:
         """The processes that end within the time: exit code, the point they were to die at, their notes."""
-        sentinels = [process.sentinel for process, _, _ in self.running.values()]
-        multiprocessing.connection.wait(sentinels, timeout)
-        for index in [i for i, (process, _, _) in self.running.items() if not process.is_alive()]:
-            process, point, notes = self.running.pop(index)
-            self.seats.pop(index, None)
-            process.join()
-            assert process.exitcode is not None
-            yield process.exitcode, point, notes
+        multiprocessing.connection.wait([one.process.sentinel for one in self.running.values()], timeout)
+        for index in [i for i, one in self.running.items() if not one.process.is_alive()]:
+            one = self.running[index]
+            one.process.join()
+            self._note_end(index)
+            assert one.process.exitcode is not None
+            yield one.process.exitcode, one.point, one.notes
+
+    def _note_end(self, index: int) -> None:
+        one = self.running.pop(index)
+        self.seats.pop(index, None)
+        now = time.monotonic()
+        asked = next((line["at"] for line in read_notes([one.notes]) if line["what"] == "asks"), now)
+        self.lived_s += now - asked
 
     def kill_one(self) -> None:
         """Kill it. It may have ended by itself just now: ``ended`` says which."""
-        process, _, _ = self.running[self.chance.choice(self.workers())]
+        process = self.running[self.chance.choice(self.workers())].process
         process.kill()
         process.join()
 
     def end(self) -> None:
-        for process, _, _ in self.running.values():
-            process.kill()
-            process.join()
+        for index, one in list(self.running.items()):
+            one.process.kill()
+            one.process.join()
+            self._note_end(index)
+
+    def remains(self) -> Remains:
+        # on another host a loss is noticed when its lease has expired, and an attempt without any file ends there
+        lived_s = None if self.hosts else self.lived_s
+        return Remains(home=self.home, notes=self.notes, programs=self.programs, fuse=self.fuse, lived_s=lived_s)
 
 
 def rage(
@@ -270,139 +248,6 @@ def _next(points: list[str], chance: random.Random, *, often: bool) -> str | Non
     return point
 
 
-def read_notes(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """Read the notes of processes. An incomplete last line does not count: its write never returned."""
-    lines: list[dict[str, Any]] = []
-    for path in files:
-        text = path.read_text() if path.exists() else ""
-        lines += [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-    return lines
-
-
-def judge(storm: Storm, verdict: Verdict) -> None:
-    """Compare the journal with the notes, and with what plain Optuna reads."""
-    state, notes = read_state(storm.home), read_notes(sorted(storm.notes.glob(f"{storm.home.name}-*.jsonl")))
-    counts = state.counts()
-    verdict.asked += counts.target
-    verdict.finished += counts.finished
-    verdict.failed += counts.failed
-    verdict.attempts += sum(trial.attempt for trial in state.trials)
-    verdict.stuck += counts.running + counts.waiting
-    verdict.lost += sum(_is_lost(state.trials, line) for line in notes if line["what"] == "told")
-    verdict.lost += sum(_has_result_untold(storm.home, trial) for trial in state.trials)
-    told = Counter(line["number"] for line in notes if line["what"] == "told" and line["values"] is not None)
-    verdict.told += sum(told.values())
-    keys = Counter(trial.key for trial in state.trials)
-    verdict.doubled += sum(n - 1 for n in told.values() if n > 1) + sum(n - 1 for n in keys.values() if n > 1)
-    verdict.doubled += max(0, counts.finished - counts.target)
-    steps = Counter((line["number"], line["step"]) for line in notes if line["what"] == "step")
-    verdict.steps += sum(steps.values())
-    verdict.redone += sum(n - 1 for n in steps.values())
-    verdict.trained_twice += sum(
-        _result(storm.home, trial.number, attempt) is not None
-        for trial in state.trials
-        for attempt in range(1, trial.attempt)
-    )
-    verdict.wrong += sum(t.values != (value_of(t),) for t in state.trials if t.state is TrialState.COMPLETE)
-    verdict.bad_lines += sum(not _is_record(line) for line in storm.home.journal.read_bytes().split(b"\n")[:-1])
-    verdict.unlike_optuna += unlike_optuna(storm.home, state.trials)
-    called = {path.name for path in storm.programs.glob("*.called")}
-    known = {f"{submission.id}.called" for submission in read_submissions(storm.home)}
-    verdict.unknown_submissions += len(called - known)
-
-
-def _is_lost(trials: list[ScannedTrial], told: dict[str, Any]) -> bool:
-    """Whether the journal lacks a result whose tell returned, or holds another one."""
-    if told["values"] is None or told["number"] >= len(trials):
-        return told["values"] is not None
-    trial = trials[told["number"]]
-    is_there = trial.state is TrialState.COMPLETE and list(trial.values or ()) == told["values"]
-    return not is_there or trial.ending(told["attempt"]).get("how") != "complete"
-
-
-def _has_result_untold(home: StudyHome, trial: ScannedTrial) -> bool:
-    """Whether the last attempt left a result in its folder that the journal does not hold."""
-    result = _result(home, trial.number, trial.attempt)
-    return result is not None and result["outcome"] == "complete" and list(trial.values or ()) != result["values"]
-
-
-def _result(home: StudyHome, number: int, attempt: int) -> dict[str, Any] | None:
-    """The result file of an attempt; None if there is none, or only a part that a kill cut off."""
-    folder = home.attempt(number, attempt)
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        if not (folder / "claim.json").exists():
-            raise
-        return None
-    return result
-
-
-def value_of(trial: ScannedTrial) -> float:
-    x, value = trial.params["x"], 0.0
-    assert isinstance(x, float)
-    for step in range(STEPS if trial.params["checkpoints"] else 1):
-        value = after_step(value, x, step)
-    return value
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def unlike_optuna(home: StudyHome, trials: list[ScannedTrial]) -> int:
-    """The number of trials in which plain Optuna reads another state or other values."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.load_study(study_name=home.name, storage=JournalStorage(JournalFileBackend(str(home.journal))))
-    theirs = [(t.state.value, tuple(t.values) if t.values else None) for t in study.get_trials(deepcopy=False)]
-    ours = [(trial.state.value, trial.values) for trial in trials]
-    return sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
-
-
-def report(verdict: Verdict, leftovers: Counter[str]) -> str:
-    redone = f"{verdict.redone} / {verdict.steps} ({verdict.redone / max(1, verdict.steps):.1%})"
-    lines = [
-        "| | |",
-        "|---|---:|",
-        f"| SIGKILLs at random | {verdict.random_kills} |",
-        f"| hosts that lost their power | {verdict.power_cuts} |",
-        *(f"| SIGKILLs {point} | {verdict.at_points[point]} |" for point in POINTS),
-        f"| sweeps | {verdict.sweeps} |",
-        f"| trials asked for | {verdict.asked} |",
-        f"| finished | {verdict.finished} |",
-        f"| attempts | {verdict.attempts} |",
-        f"| results acknowledged to workers | {verdict.told} |",
-        f"| **stuck** (running or waiting in the end) | {verdict.stuck} |",
-        f"| **lost** (acknowledged or in its file, not in the journal) | {verdict.lost} |",
-        f"| **doubled** (told twice, a configuration twice, more than asked for) | {verdict.doubled} |",
-        f"| failed | {verdict.failed} |",
-        f"| wrong values | {verdict.wrong} |",
-        f"| bad lines in journals | {verdict.bad_lines} |",
-        f"| trials that plain Optuna reads otherwise | {verdict.unlike_optuna} |",
-        f"| submissions without a line | {verdict.unknown_submissions} |",
-        f"| workers that ended with an error | {len(verdict.errors)} |",
-        f"| steps trained again / steps | {redone} |",
-        f"| attempts with a result that were trained again | {verdict.trained_twice} |",
-        f"| files left behind by the dead | {leftovers.total()} |",
-        f"| seconds | {verdict.seconds:.0f} |",
-    ]
-    return "\n".join(lines)
-
-
-def leftovers_of(home: StudyHome) -> Counter[str]:
-    """Count the temporary files that nobody will read again, by kind."""
-    found: Counter[str] = Counter()
-    for path in home.path.rglob("*"):
-        if path.is_file() and (path.name.startswith(".journal") or path.suffix == ".tmp"):
-            found[path.name.partition("json")[0]] += 1
-    return found
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=1000, help="number of kills at random moments")
@@ -411,6 +256,7 @@ def main() -> int:
         "--trials", type=int, default=300, help="trials of each sweep; there are as many sweeps as the kills need"
     )
     parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--fuse", type=int, default=1, metavar="K", help="trials that a worker trains together")
     parser.add_argument("--pause", type=float, default=0.03, help="mean seconds between two random kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -449,12 +295,12 @@ def main() -> int:
             hosts = stack.enter_context(mounted(options.mounts, source=root / "logs", **seen))
         arguments = {"kills": options.kills, "cuts": options.power_cuts, "points": points, "workers": options.workers}
         while not verdict.sweeps or (_is_left(verdict, options, points) and not verdict.errors):
-            storm = brew(root, verdict.sweeps, options.trials, chance, hosts, is_busy=options.busy)
+            storm = brew(root, verdict.sweeps, options, chance, hosts)
             verdict.sweeps += 1
             try:
                 rage(storm, verdict, pause_s=options.pause, **arguments)
                 storm.end()
-                judge(storm, verdict)
+                judge(storm.remains(), verdict)
             except StorageError as error:
                 verdict.errors.append(f"{storm.home.name}: the journal cannot be read: {error}")
             finally:
@@ -472,9 +318,9 @@ def _is_left(verdict: Verdict, options: argparse.Namespace, points: list[str]) -
     return verdict.random_kills < options.kills or verdict.power_cuts < options.power_cuts or bool(points)
 
 
-def brew(root: Path, number: int, trials: int, chance: random.Random, hosts: list[Host], *, is_busy: bool) -> Storm:
+def brew(root: Path, number: int, options: argparse.Namespace, chance: random.Random, hosts: list[Host]) -> Storm:
     # a worker of another host counts as dead once its lease has expired
-    toml = SWEEP.format(number=number, trials=trials, lease_s=10 if hosts else 60)
+    toml = SWEEP.format(number=number, trials=options.trials, fuse=options.fuse, lease_s=10 if hosts else 60)
     path = root / f"{number}.toml"
     path.write_text(toml)
     (sweep,) = load(path)
@@ -487,7 +333,15 @@ def brew(root: Path, number: int, trials: int, chance: random.Random, hosts: lis
     home = home_of(root / "logs", sweep.path)
     create(home, sweep, toml=toml, now=time.time())
     return Storm(
-        home=home, sweep=sweep, toml=toml, notes=notes, programs=programs, chance=chance, hosts=hosts, is_busy=is_busy
+        home=home,
+        sweep=sweep,
+        toml=toml,
+        notes=notes,
+        programs=programs,
+        chance=chance,
+        fuse=options.fuse,
+        hosts=hosts,
+        is_busy=options.busy,
     )
 
 

@@ -1,6 +1,7 @@
 """Does refine do good, and what does it lose? Searches of complete tables, whose truth is known.
 
-    python -m benchmarks.refine ../shared/reference/benchmarks --tables blood naval additive interacting
+    python -m benchmarks.refine ../shared/reference/benchmarks --parts edges --seeds 3
+    python -m benchmarks.refine ../shared/reference/benchmarks --parts survival --tables --drawn 100 300
 
 ``edges``: a parameter may take some neighbouring values of its table only. Where what can be reached beyond an end
 beats what can be reached inside by a share of the noise SD, refine should widen it there (recall); where it is worse by
@@ -13,21 +14,25 @@ the best that was tried, and of the one whose trial looks best.
 
 ``survival``: after 120 trials, whether something of the true best thousandth is still in the space.
 
-Constants were chosen on hpobench_australian and hpolib_parkinsons. docs/benchmarks.md reports the others.
+Shares have 95 % intervals (Clopper and Pearson), as if searches of one problem were independent. Constants were chosen
+on hpobench_australian, hpolib_parkinsons and drawn problems below 100; docs/benchmarks.md reports the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from benchmarks.boxes import (
     Box,
+    Drawn,
     Problem,
     Rows,
     box_of,
@@ -42,22 +47,28 @@ from benchmarks.boxes import (
 )
 from benchmarks.search import interval
 from hpo_batch.errors import Declined
+from hpo_batch.findings.ledger.summary import coverage
 from hpo_batch.next.decide import decide
-from hpo_batch.next.decision import Decision
-from hpo_batch.next.evidence import gather
+from hpo_batch.next.evidence import Evidence, gather
 from hpo_batch.next.refine import NextSweep, refine
+from hpo_batch.next.rules.expand import SUREST
+from hpo_batch.records import Value
+from hpo_batch.space.parameters import Choices, Fixed, Parameter
 from tests.next.drawn import as_table
 
 FIRST, SECOND, LONG = 50, 50, 120
 MARGINS: Final = (0.25, 0.5, 1.0)
 """noise SD by which an end is better or worse than the inside, to be counted"""
+STATED: Final = (0.0, 0.25, 0.5, 0.65, 0.8, 1.01)
 TOP: Final = 0.001
 PARTS: Final = ("edges", "whole", "boxed", "survival")
+Case: TypeAlias = tuple[Problem, int]
+"""a problem, and the seed of its search"""
 
 
-def decisions_of(table: Problem, box: Box, rows: Rows) -> tuple[Decision, ...]:
+def evidence_of(table: Problem, box: Box, rows: Rows) -> Evidence:
     sweep = sweep_of(table, box)
-    return decide(gather(as_table(rows, sweep), sweep))
+    return gather(as_table(rows, sweep), sweep)
 
 
 def refined(table: Problem, box: Box, rows: Rows, *, trials: int) -> NextSweep | None:
@@ -81,41 +92,61 @@ class Edge(NamedTuple):
     """noise SD by which the values beyond it reach more"""
     chance: float | None
     """stated: that it is better beyond; of what was widened"""
+    at_end: float | None
+    """chance that the optimum of the range is there"""
 
 
-def edges(table: Problem, *, seeds: Sequence[int]) -> Iterator[Edge]:
+def edges(table: Problem, *, seed: int) -> Iterator[Edge]:
     for name in table.ordered:
         values = table.space[name]
         width = max(2, round(0.5 * len(values)))
         for start in range(len(values) - width + 1):
             beyond = {side: by for side, by in table.beyond(name, start, width).items() if abs(by) > min(MARGINS)}
-            for seed in seeds if beyond else ():
-                box = {**full(table), name: values[start : start + width]}
-                made = decisions_of(table, box, search(table, box, FIRST, seed=seed))
-                (own,) = [decision for decision in made if decision.parameter == name]
-                for side, by in beyond.items():
-                    is_there = f"the {side} end" in own.reason and "expand" in own.comment
-                    yield Edge(is_there, by, own.probability if is_there else None)
+            if not beyond:
+                continue
+            box = {**full(table), name: values[start : start + width]}
+            evidence = evidence_of(table, box, search(table, box, FIRST, seed=seed))
+            (own,) = [decision for decision in decide(evidence) if decision.parameter == name]
+            chances = evidence.edge_chances(evidence.data.by_name[name])
+            for side, by in beyond.items():
+                is_there = f"the {side} end" in own.reason and "expand" in own.comment
+                at_end = None if chances is None else chances[side == "high"]
+                yield Edge(is_there, by, own.probability if is_there else None, at_end)
 
 
 def edge_lines(found: Sequence[Edge]) -> Iterator[str]:
     for margin in MARGINS:
         should = [edge.widened for edge in found if edge.beyond > margin]
         should_not = [edge.widened for edge in found if edge.beyond < -margin]
-        yield (
-            f"  {margin} noise SD: recall {np.mean(should or [np.nan]):.2f} of {len(should)}, false alarms "
-            f"{np.mean(should_not or [np.nan]):.2f} of {len(should_not)}"
-        )
+        yield (f"  {margin} noise SD: recall {share(should)}, false alarms {share(should_not)}")
     stated = [(edge.chance, edge.beyond > 0) for edge in found if edge.chance is not None]
-    yield from calibration_lines("better beyond", stated)
-
-
-def calibration_lines(what: str, stated: Sequence[tuple[float, bool]]) -> Iterator[str]:
-    for low, high in ((0.0, 0.5), (0.5, 0.65), (0.65, 0.8), (0.8, 0.95), (0.95, 1.01)):
+    if len({edge.beyond > 0 for edge in found}) > 1:
+        at_even, slope = fitted(found)
+        yield f"  log odds of better beyond: {at_even:.2f} + {slope:.2f} x log odds of the optimum at the end"
+    if stated:
+        error = np.mean([(chance - is_right) ** 2 for chance, is_right in stated])
+        right = np.mean([is_right for _, is_right in stated])
+        yield f"  P(better beyond): Brier {error:.3f}, of the share that was right {right * (1 - right):.3f}"
+    for low, high in itertools.pairwise(STATED):
         inside = [(chance, is_right) for chance, is_right in stated if low <= chance < high]
         if inside:
-            chance, right = np.mean(np.array(inside, dtype=float), axis=0)
-            yield f"  P({what}) stated {chance:.2f}, right {right:.2f} of {len(inside)}"
+            said = np.mean([chance for chance, _ in inside])
+            yield f"  P(better beyond) stated {said:.2f}, right {share([is_right for _, is_right in inside])}"
+
+
+def fitted(found: Sequence[Edge]) -> tuple[float, float]:
+    """Log odds that it is better beyond where the optimum is at the end with even odds, and by the log odds of that."""
+    known = [edge for edge in found if edge.at_end is not None]
+    at_end = np.clip([edge.at_end for edge in known], 1 - SUREST, SUREST)
+    is_better = [edge.beyond > 0 for edge in known]
+    model = LogisticRegression(C=1e3).fit(np.log(at_end / (1 - at_end))[:, None], is_better)
+    return float(model.intercept_[0]), float(model.coef_[0, 0])
+
+
+def share(found: Sequence[bool]) -> str:
+    """Of what is true, with its interval."""
+    told = coverage(sum(found), len(found))
+    return "none" if told is None else f"{told.value:.2f} [{told.low:.2f}, {told.high:.2f}] of {told.n}"
 
 
 # rounds
@@ -225,28 +256,37 @@ def _mask(table: Problem, box: Box) -> np.ndarray[tuple[int, ...], np.dtype[np.b
 def survival(table: Problem, *, seed: int) -> tuple[float, float] | None:
     """Shares of the table and of its best thousandth that stay; None if all stays."""
     box = full(table)
-    made = refined(table, box, search(table, box, LONG, seed=seed), trials=FIRST)
-    shares = kept_shares(table, box, box if made is None else box_of(table, made.sweep.space))
+    made = decide(evidence_of(table, box, search(table, box, LONG, seed=seed)))
+    after = {**box, **{decision.parameter: _values(decision.new) for decision in made}}
+    shares = kept_shares(table, box, after)
     return None if shares[0] == 1 else shares
+
+
+def _values(parameter: Parameter) -> Sequence[Value]:
+    assert isinstance(parameter, Choices | Fixed)
+    return parameter.cells
 
 
 def survival_lines(kept: Sequence[tuple[float, float] | None]) -> Iterator[str]:
     narrowed = [one for one in kept if one is not None]
     yield (
         f"  left something out in {len(narrowed)} of {len(kept)}; something of the best thousandth stays in "
-        f"{sum(one[1] > 0 for one in narrowed)}; stays of it {np.mean([o[1] for o in narrowed] or [1]):.0%}, of the "
-        f"table {np.mean([o[0] for o in narrowed] or [1]):.0%}"
+        f"{share([one[1] > 0 for one in narrowed])}; stays of it {np.mean([o[1] for o in narrowed] or [1]):.0%}, "
+        f"of the table {np.mean([o[0] for o in narrowed] or [1]):.0%}"
     )
 
 
-def part_lines(part: str, table: Problem, seeds: Sequence[int]) -> Iterator[str]:
+def part_lines(part: str, cases: Sequence[Case]) -> Iterator[str]:
     if part == "edges":
-        yield from edge_lines(list(edges(table, seeds=seeds)))
+        yield from edge_lines([edge for table, seed in cases for edge in edges(table, seed=seed)])
     elif part == "survival":
-        yield from survival_lines([survival(table, seed=seed) for seed in seeds])
+        yield from survival_lines([survival(table, seed=seed) for table, seed in cases])
     else:
-        boxes = {seed: half_box(table, seed=seed) if part == "boxed" else full(table) for seed in seeds}
-        yield from round_lines([played(table, box, seed=seed) for seed, box in boxes.items()])
+        rounds = []
+        for table, seed in cases:
+            box = half_box(table, seed=seed) if part == "boxed" else full(table)
+            rounds.append(played(table, box, seed=seed))
+        yield from round_lines(rounds)
 
 
 def main() -> None:
@@ -254,13 +294,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the tables (.npz)")
     parser.add_argument("--tables", nargs="*", default=["blood", "naval", "additive", "interacting"])
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=PARTS)
-    parser.add_argument("--seeds", type=int, default=15)
+    parser.add_argument("--seeds", type=int, default=15, help="searches of each table")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--drawn", type=int, nargs=2, help="drawn problems, from and to, with one search each")
+    parser.add_argument("--together", action="store_true", help="one figure for all tables")
     given = parser.parse_args()
-    for table in problems(given.folder, given.tables):
+    seeds = range(given.first, given.first + given.seeds)
+    groups = {table.name: [(table, seed) for seed in seeds] for table in problems(given.folder, given.tables)}
+    if given.together:
+        groups = {", ".join(groups): [case for cases in groups.values() for case in cases]}
+    if given.drawn:
+        groups["drawn"] = [(Drawn(number), number) for number in range(*given.drawn)]
+    for name, cases in groups.items():
         for part in given.parts:
-            print(f"{table.name}, {part}:", flush=True)
-            for line in part_lines(part, table, range(given.first, given.first + given.seeds)):
+            print(f"{name}, {part}:", flush=True)
+            for line in part_lines(part, cases):
                 print(line, flush=True)
 
 

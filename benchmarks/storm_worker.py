@@ -14,7 +14,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from hpo_batch.launch.plan import Site, Standing, plan
 from hpo_batch.processes import identities
 from hpo_batch.records import Claim, Complete, Outcome
 from hpo_batch.store.home import StudyHome
+from hpo_batch.study.endings import Ending
 from hpo_batch.study.read import read_state
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.difference import Change
@@ -122,17 +123,64 @@ def submit_once(
 
 def train(trial: hpo_batch.Trial) -> float:
     """Train steps; the result is right only if each was trained exactly once on top of the ones before."""
-    steps = STEPS if trial.params["checkpoints"] else 1
-    done, value = _load(trial) if trial.resumes else (0, 0.0)
-    for step in range(done, steps):
-        if steps > 1:
+    progress = Progress.of(trial)
+    while not progress.is_done:
+        progress.wait()
+        progress.go_on()
+    return progress.value
+
+
+def train_many(trials: hpo_batch.Trials) -> None:
+    """The same for several: each step is one of all of them, and a free place goes to the next trial at once."""
+    running: list[Progress] = []
+    while running := running + [Progress.of(trial) for trial in trials.take()]:
+        running[0].wait()
+        for progress in running:
+            progress.go_on()
+            if progress.is_done:
+                trials.end(progress.trial, progress.value)
+        running = [progress for progress in running if not progress.is_done]
+
+
+train_many.shape = ("checkpoints",)  # type: ignore[attr-defined]
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a trial is."""
+
+    trial: hpo_batch.Trial
+    done: int
+    value: float
+
+    @classmethod
+    def of(cls, trial: hpo_batch.Trial) -> Progress:
+        """From its own checkpoint, if it has one."""
+        done, value = _load(trial) if trial.resumes else (0, 0.0)
+        note("began", number=trial.number, attempt=trial.attempt, done=done)
+        return cls(trial=trial, done=done, value=value)
+
+    @property
+    def saves(self) -> bool:
+        return bool(self.trial.params["checkpoints"])
+
+    @property
+    def is_done(self) -> bool:
+        return self.done == (STEPS if self.saves else 1)
+
+    def wait(self) -> None:
+        if self.saves:
             time.sleep(STEP_S)
-        value = after_step(value, trial.params["x"], step)
+
+    def go_on(self) -> None:
+        trial, step = self.trial, self.done
+        self.value = after_step(self.value, trial.params["x"], step)
+        self.done += 1
         note("step", number=trial.number, step=step)
-        if steps > 1:
-            trial.report(step, loss=value)
-            _save(trial, step + 1, value)
-    return value
+        if self.saves:
+            trial.report(step, loss=self.value)
+            _save(trial, self.done, self.value)
+            note("saved", number=trial.number, attempt=trial.attempt, done=self.done)
 
 
 def after_step(value: float, x: float, step: int) -> float:
@@ -225,6 +273,8 @@ def _begin(notes: Path) -> None:
 
 def _note_tells() -> None:
     tell, tell_and_claim, open_attempt = Study.tell, Study.tell_and_claim, Study.open_attempt
+    keep, tell_all, claim = Study.keep, Study.tell_all, Study.claim
+    kept: dict[Ending, Outcome] = {}
 
     def noted_tell(self: Study, claim: Claim, outcome: Outcome) -> None:
         tell(self, claim, outcome)
@@ -234,6 +284,22 @@ def _note_tells() -> None:
         given = tell_and_claim(self, claim, outcome, **more)
         note_told(claim, outcome)
         return given
+
+    def noted_claim(self: Study, *args: Any, **more: Any) -> Any:
+        note("asks", at=time.monotonic())
+        return claim(self, *args, **more)
+
+    def noted_keep(self: Study, claim: Claim, outcome: Outcome) -> Ending:
+        ending = keep(self, claim, outcome)
+        kept[ending] = outcome
+        return ending
+
+    def noted_tell_all(self: Study, endings: Sequence[Ending]) -> list[Ending]:
+        superseded = tell_all(self, endings)
+        for ending in endings:
+            if ending not in superseded:
+                note_told(ending.claim, kept.pop(ending))
+        return superseded
 
     def note_told(claim: Claim, outcome: Outcome) -> None:
         values = outcome.values if isinstance(outcome, Complete) else None
@@ -250,6 +316,8 @@ def _note_tells() -> None:
 
     Study.tell, Study.open_attempt = noted_tell, noted_open  # type: ignore[method-assign]
     Study.tell_and_claim = noted_tell_and_claim  # type: ignore[method-assign]
+    Study.claim = noted_claim  # type: ignore[method-assign]
+    Study.keep, Study.tell_all = noted_keep, noted_tell_all  # type: ignore[method-assign]
 
 
 def _in_transactions(act: Callable[[], object]) -> None:

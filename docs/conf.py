@@ -13,9 +13,11 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import hpo_batch  # noqa: E402
+
 project = "hpo-batch"
 author = "the hpo-batch developers"
-release = re.findall(r'__version__ = "(.+)"', (ROOT / "hpo_batch" / "__init__.py").read_text())[0]
+release = hpo_batch.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
@@ -26,6 +28,8 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+# the libraries of callbacks, which would take half a minute to load, and need not be installed
+autodoc_mock_imports = ["keras", "lightgbm", "lightning", "pytorch_lightning", "transformers", "xgboost"]
 napoleon_use_ivar = True
 
 
@@ -34,11 +38,12 @@ COPIED = {"README.md": "first-steps.md", "CHANGELOG.md": "changes.md", "CONTRIBU
 
 
 def write_pages(app: Any) -> None:
-    """Write the pages that are made of other files, and that of all commands from their ``--help``."""
+    """Write the pages made of other files, of commands from their ``--help``, of a sweep's keys from the schema."""
     folder = Path(app.srcdir)
     for source, page in COPIED.items():
         _write_if_changed(folder / page, _relinked((ROOT / source).read_text(), at=ROOT))
     _write_if_changed(folder / "commands.md", _commands())
+    _write_if_changed(folder / "sweep-keys.md", _sweep_keys())
 
 
 def relink(app: Any, docname: str, source: list[str]) -> None:
@@ -86,6 +91,31 @@ def _commands() -> str:
                     text = command.get_help(inner)
                 lines += [f"### {name}", "", "```text", text, "```", ""]
     return "\n".join(lines)
+
+
+def _sweep_keys() -> str:
+    from hpo_batch.launch.describe import schema_keys
+
+    lines = ["# Every key of a sweep file", ""]
+    lines += [
+        "As `hpo-batch check --schema` prints them; [the sweep file](sweep-toml.md) explains them with examples.",
+        "",
+    ]
+    table = ""
+    for key in schema_keys():
+        if key.table != table:
+            table = key.table
+            lines += ["", f"## `{table}`", ""]
+            lines += ["| key | default | meaning |", "|---|---|---|"] if key.name else [f"{key.meaning or 'yours'}."]
+        if key.name:
+            default = "required" if key.required else "" if key.default in (None, "", (), {}) else f"`{key.default!r}`"
+            lines.append(f"| `{key.name}` | {default} | {_cell(key.meaning)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text that is no markup in a cell: placeholders such as {name}, and angle brackets."""
+    return re.sub(r"([|<>*_\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _write_if_changed(path: Path, text: str) -> None:

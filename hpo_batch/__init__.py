@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # of typing, whose import takes longer than all of this
 if TYPE_CHECKING:
+    __version__: str
     from hpo_batch.api import load as load
     from hpo_batch.api import load_all as load_all
     from hpo_batch.api import submit as submit
@@ -29,7 +30,6 @@ __all__ = [
     "submit",
     "wait",
 ]
-__version__ = "0.1.0"
 
 _HOMES = {
     "Trial": "hpo_batch.objective.trial",
@@ -40,8 +40,20 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'hpo_batch' has no attribute {name!r}")
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    """Of the installed package, which has it from git's tags; reading it takes longer than all of this module."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hpo-batch")
+    except PackageNotFoundError:  # a folder of sources on PYTHONPATH
+        return "0+unknown"

@@ -42,7 +42,7 @@ class Figure:
     """A figure of a report; notebooks draw it."""
 
     name: str
-    svg: str
+    svg: str = field(repr=False)
     """the whole file"""
 
     def _repr_svg_(self) -> str:

@@ -122,6 +122,7 @@ class IdleWhy(StrEnum):
     DRAINING = "draining"
     TRIPPED = "too many failures"
     BAD_NODE = "trials fail on this node and do well on others"
+    GPU_MEMORY = "too little GPU memory is free"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +207,8 @@ class Usage:
     """share of the samples in which a GPU's clocks were reduced because of heat or power supply"""
     gpu_ecc_errors: float | None = None
     """uncorrected memory errors of its GPUs in this time"""
+    first_report_s: float | None = None
+    """seconds from its start to its first report: imports, data, model and the first epoch"""
 
     def known(self) -> dict[str, float]:
         """The fields that are known."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, root_option, study_homes
+from hpo_batch.cli.options import hint, json_format_option, logs_root, root_option, study_homes
 from hpo_batch.cli.sources import SourceOptions, exit_code, read_sources, source_options
 from hpo_batch.cli.terminal import print_bytes
 from hpo_batch.errors import HpoBatchError, UserError
@@ -16,6 +16,7 @@ from hpo_batch.results.output_format import FORMATS, format_of
 from hpo_batch.sources.place import existing_file, is_url
 from hpo_batch.store.home import DECISIONS, StudyHome
 from hpo_batch.text.lines import printable
+from hpo_batch.text.numbers import count
 
 if TYPE_CHECKING:
     from hpo_batch.records import Counts
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--cell", metavar="METRIC", help="With --pivot: the metric in the cells: precision, seconds.")
 @click.option("--attempts", is_flag=True, help="One row per attempt instead of one per trial.")
 @click.option("--accounting", is_flag=True, help="With --attempts: add SLURM's accounting, with one sacct.")
+@json_format_option
 @root_option
 def command(
     format_: str | None, output: Path | None, attempts: bool, accounting: bool, root: Path | None, **options: Any
@@ -158,7 +160,7 @@ def print_summary(home: StudyHome, *, top: int) -> None:
     click.echo(render(frame, "table").decode(), nl=False)
     shown = int(frame["count"].sum()) if "count" in frame.columns else len(frame)
     if len(table.trials) > shown:
-        click.echo(f"({len(table.trials) - shown} more trials: {hint('collect', home.name)})", err=True)
+        click.echo(f"({count(len(table.trials) - shown, 'more trial')}: {hint('collect', home.name)})", err=True)
 
 
 def print_overview(homes: Sequence[StudyHome]) -> None:

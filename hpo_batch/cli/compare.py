@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo_batch.cli.options import logs_root, root_option
+from hpo_batch.cli.options import json_format_option, logs_root, root_option
 from hpo_batch.cli.report import known_options
 from hpo_batch.cli.sources import exit_code, read_sources, source_options
 from hpo_batch.errors import StorageError, UserError
@@ -30,6 +30,7 @@ SUFFIXES = {".md": "md", ".html": "html", ".json": "json", ".tex": "latex", ".tx
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Output file; its suffix sets the format."
 )
+@json_format_option
 @known_options
 @root_option
 def command(

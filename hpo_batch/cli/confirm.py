@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpo_batch.cli.options import hint, logs_root, root_option
-from hpo_batch.cli.report import known_options
+from hpo_batch.cli.report import facts_options
 from hpo_batch.cli.sources import column_options, read_sources
-from hpo_batch.errors import UserError
+from hpo_batch.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +30,8 @@ class NextOptions:
     dry_run: bool
     unfinished: bool
     known: Known
+    seed: int
+    """draws the new seeds"""
     root: Path
     columns: Mapping[str, Any]
 
@@ -70,11 +72,11 @@ def next_options(command: Callable[..., int]) -> Callable[..., int]:
 
     The command gets them as ``options``, a ``NextOptions``.
     """
-    own = ("sweep", "output", "dry_run", "unfinished", "known")
+    own = ("sweep", "output", "dry_run", "unfinished", "known", "seed")
     columns = ("maps", "value", "direction", "params", "ignore")
 
     @functools.wraps(command)
-    def with_options(*, root: Path | None, seed: int, **arguments: Any) -> int:  # known_options has a seed too
+    def with_options(*, root: Path | None, **arguments: Any) -> int:
         options = NextOptions(
             root=logs_root(root),
             columns={name: arguments.pop(name) for name in columns},
@@ -92,7 +94,8 @@ def next_options(command: Callable[..., int]) -> Callable[..., int]:
             ),
             output_options,
             column_options,
-            known_options,
+            facts_options,
+            click.option("--seed", type=int, default=0, help="Another number draws other new seeds [default: 0]."),
             root_option,
         )
     ):
@@ -118,7 +121,7 @@ def command(study: str, top: int, seeds: int, options: NextOptions) -> int:
     from hpo_batch.next.parent import parent_of
 
     parent = parent_of(table, unfinished=options.unfinished, known=options.known)
-    made = confirm(parent, top=top, seeds=seeds, root=options.root, near=folder)
+    made = confirm(parent, top=top, seeds=seeds, root=options.root, near=folder, seed=options.seed)
     name = made.sweep.study.name
     said = [f"advice: {made.advice.text}"]
     return finish(
@@ -132,13 +135,20 @@ def command(study: str, top: int, seeds: int, options: NextOptions) -> int:
 
 
 def folder_of(output: Path | None) -> Path:
-    """The folder of the new file, which must not exist yet: nobody should wait for a sweep that cannot be written."""
+    """The folder of the new file, which must not exist yet: nobody should wait for a sweep that cannot be written.
+
+    Raises:
+        UserError: the file exists, or is no TOML file by its name.
+        StorageError: its folder does not exist.
+    """
     if output is None:
         return Path()
+    if output.suffix != ".toml":
+        raise UserError(f"-o names a TOML file, not '{output}'")
     if output.exists() or output.is_symlink():
         raise UserError(f"'{output}' exists already; -o takes another name, or move the file away")
-    if output.suffix != ".toml":
-        raise UserError(f"'{output}' does not end in .toml, by which commands know a sweep's file")
+    if not output.parent.is_dir():
+        raise StorageError(f"cannot write '{output}': there is no folder '{output.parent}'; -o takes another file")
     return output.parent
 
 

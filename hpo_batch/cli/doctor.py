@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hpo_batch.doctor.finding import Finding
     from hpo_batch.doctor.rebuild import Outcome
     from hpo_batch.study.rebuild import Rebuilt
+
+SCHEMA_VERSION: Final = 1
+"""of the JSON; adding keys does not change it"""
 
 
 @click.command(name="doctor")
@@ -109,7 +112,7 @@ def _print_json(parts: Iterable[Part]) -> Exit:
         {"kind": part.kind, "name": part.name, "path": str(part.path), "findings": [one.as_json() for one in findings]}
         for part, findings in examined
     ]
-    click.echo(shown_json({"exit_code": int(code), "examined": shown}))
+    click.echo(shown_json({"schema_version": SCHEMA_VERSION, "exit_code": int(code), "examined": shown}))
     return code
 
 

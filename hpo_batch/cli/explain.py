@@ -22,7 +22,7 @@ INDENT = 10
 
 @click.command(name="explain")
 @click.argument("study_and_trial", nargs=-1, required=True, metavar="[STUDY] TRIAL")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with one object per trial.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/json.md.")
 @root_option
 def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) -> None:
     """Show where the configuration of TRIAL (a number, a name, or 1-3) came from, what ran it, and what happened.
@@ -77,12 +77,14 @@ def _lines(story: Explanation) -> list[str]:
 
 
 def _table(attempts: tuple[AttemptStory, ...]) -> list[str]:
-    rows = [("", "job", "node", "GPU", "from", "to", "how it ended")]
+    reported = ("first report",) if any(one.first_report_s is not None for one in attempts) else ()
+    rows = [("", "job", "node", "GPU", "from", "to", *reported, "how it ended")]
     for one in attempts:
         until = "" if one.ended is None else _clock(one.ended)
         kept = ", left a checkpoint" if one.handed_on else ""
         gpus = named_gpus(one.gpus, one.gpu_count) or "none"
-        rows.append((str(one.number), one.job, one.node, gpus, _clock(one.started), until, one.told + kept))
+        first = [f"after {one.first_report_s:.1f} s" if one.first_report_s is not None else ""] if reported else []
+        rows.append((str(one.number), one.job, one.node, gpus, _clock(one.started), until, *first, one.told + kept))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 

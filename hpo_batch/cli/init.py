@@ -25,7 +25,7 @@ from hpo_batch.errors import UserError
     "--from",
     "script",
     metavar="SCRIPT",
-    help="Propose a sweep for a script with argparse, click, typer, tyro, jsonargparse or Hydra; "
+    help="Propose a sweep for a script with argparse, click, typer, tyro, jsonargparse, Hydra, absl or fire; "
     "'train.py fit' names a subcommand.",
 )
 @click.option("--function", "kind", flag_value="function", help="Start with a function [the default].")

@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from hpo_batch.cli.keys import q_interrupts
 from hpo_batch.cli.screen import INDENT, screen
 from hpo_batch.cli.terminal import steering
 from hpo_batch.text.lines import harmless
@@ -38,7 +39,7 @@ def redraw(looks: Iterable[list[StudyStatus]], *, all_workers: bool, every: str)
         every: how often things are looked at, in words.
     """
     console = Console(file=steering(sys.stdout), highlight=False)
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    with q_interrupts(), Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         for statuses in looks:
             live.update(page(statuses, console, all_workers=all_workers, every=every), refresh=True)
 
@@ -49,23 +50,38 @@ def page(statuses: Sequence[StudyStatus], console: Console, *, all_workers: bool
     for status in statuses:
         lines += [*_study(status, console, all_workers=all_workers), Text()]
     now = time.strftime("%H:%M:%S", time.localtime(statuses[0].time))
-    foot = Text(f"{now}; {every}; Ctrl-C to stop", style="dim", no_wrap=True, overflow="ellipsis")
+    foot = _cut(Text(f"{now}; q to stop; {every}", style="dim"), console.width)
     # rich would cut off the end, which has the time
     room = max(1, console.height - 2)
     if len(lines) > room:
         more = len(lines) - room + 1
-        lines = [*lines[: room - 1], Text(f"... {more} more lines; a larger window shows them", style="dim")]
+        lines = [
+            *lines[: room - 1],
+            _cut(Text(f"... {more} more lines; a larger window shows them", style="dim"), console.width),
+        ]
     return Group(*lines, foot)
+
+
+def _cut(text: Text, width: int) -> Text:
+    """One line. rich's sign for what was cut is not in every encoding."""
+    if text.cell_len > width:
+        text.truncate(max(1, width - 3))
+        text.append("...")
+    text.no_wrap = True
+    return text
 
 
 def _study(status: StudyStatus, console: Console, *, all_workers: bool) -> Iterator[Text]:
     width = console.width
     is_plain = not _can_show(STEPS, console)
     lines = screen(status, width=width, all_workers=all_workers)
-    yield _styled(lines[0])
+    # a path that does not fit is cut: the bar is the second line
+    first = next((i for i, line in enumerate(lines[1:], 1) if line[:INDENT].strip()), len(lines))
+    title = _styled("  ".join([lines[0], *(line.strip() for line in lines[1:first])]))
+    yield _cut(title, width)
     yield bar(status, min(width, MOST_WIDE), is_plain=is_plain)
     is_best = False
-    for line in lines[1:]:
+    for line in lines[first:]:
         if is_best and line[:INDENT].strip() and len(status.course) > 1:  # below all lines of the best trial
             yield course(status.course, min(width, MOST_WIDE), is_plain=is_plain)
         is_best = line.startswith("best") or (is_best and not line[:INDENT].strip())
@@ -117,7 +133,7 @@ def _newest(status: StudyStatus) -> Iterator[Text]:
 def _styled(line: str) -> Text:
     label = line[:INDENT]
     text = Text(harmless(line))
-    if label.strip():
+    if label[:1].strip():  # lines of workers are indented, and have a name there
         text.stylize("bold red" if label.strip() in TROUBLE else "bold", 0, len(label.rstrip()))
     return text
 

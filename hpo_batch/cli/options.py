@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import shlex
@@ -37,7 +38,7 @@ def hint(*words: str) -> str:
     return shlex.join([program, *words, *(["--root", str(root)] if root is not None else [])])
 
 
-class Finite(click.FloatRange):
+class _Finite(click.ParamType):  # type: ignore[type-arg]  # newer clicks only have one
     """A finite number: ``float``, which click calls, also accepts 'nan' and 'inf'."""
 
     name = "number"
@@ -49,7 +50,15 @@ class Finite(click.FloatRange):
         return number
 
 
-FINITE = Finite()
+class Finite(_Finite, click.FloatRange):
+    """A finite number in a range."""
+
+
+class AnyFinite(_Finite, click.types.FloatParamType):
+    """A finite number: help shows no range of it."""
+
+
+FINITE = AnyFinite()
 
 
 def root_option(command: F) -> F:
@@ -58,6 +67,18 @@ def root_option(command: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         help="The logs directory [default: $HPO_BATCH_ROOT, else the nearest 'logs' upwards].",
     )(command)
+
+
+def json_format_option(made: Callable[..., int]) -> Callable[..., int]:
+    """Add ``--json``, short for ``--format json``, to a command with ``format_``."""
+
+    @functools.wraps(made)
+    def with_format(*, as_json: bool, format_: str | None, **arguments: Any) -> int:
+        if as_json and format_ not in (None, "json"):
+            raise click.UsageError(f"--json is --format json, not {format_}: leave one out")
+        return made(format_="json" if as_json else format_, **arguments)
+
+    return click.option("--json", "as_json", is_flag=True, help="The same as --format json.")(with_format)
 
 
 def logs_root(option: Path | None) -> Path:

@@ -43,9 +43,12 @@ def command(study: str, others: tuple[str, ...], seeds: int | None, checked: Pat
     from hpo_batch.text.numbers import count
 
     parent = parent_of(tables[0], unfinished=options.unfinished, known=options.known)
-    made = propose(parent, others=tables[1:], seeds=seeds, root=options.root, near=folder)
+    made = propose(parent, others=tables[1:], seeds=seeds, root=options.root, near=folder, seed=options.seed)
     name = made.sweep.study.name
-    said = [f"{one.name}: {count(len(one.trials), 'trial')}. {one.lines[-1]}" for one in made.sets]
+    said = [
+        f"{one.name}: {count(len(one.trials), 'trial')}. {one.lines[-1]}" if one.contrasts else one.lines[0]
+        for one in made.sets
+    ]
     return finish(
         made.text,
         decisions=made.decisions_json,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpo_batch.cli.confirm import folder_of
 from hpo_batch.cli.options import hint, logs_root, root_option
 from hpo_batch.cli.report import known_options
 from hpo_batch.cli.sources import read_sources, source_options
@@ -39,6 +40,7 @@ def command(
     Beside NEXT.toml come NEXT.rationale.md and NEXT.decisions.json. Nothing is overwritten. If the trials carry no
     change, nothing is written, stderr says which trials would lift that, and the exit code is 5.
     """
+    folder_of(output)
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
     from hpo_batch.next.refine import refine, write

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 def known_options(command: Callable[..., int]) -> Callable[..., int]:
     """Add ``--n-eval --n-pos --baseline --seed``; the command gets ``known`` (facts beyond the trials) and ``seed``."""
+    seed = click.option("--seed", type=int, default=0, help="Seed of resampling and forests [default: 0].")
+    return facts_options(seed(command))
+
+
+def facts_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add ``--n-eval --n-pos --baseline``; the command gets ``known``, facts beyond the trials."""
 
     @functools.wraps(command)
     def with_known(*, n_eval: int | None, n_pos: int | None, baseline: float | None, **arguments: Any) -> int:
@@ -38,7 +44,6 @@ def known_options(command: Callable[..., int]) -> Callable[..., int]:
                 "--n-pos", type=click.IntRange(min=1), help="Number of positive cases among them, for an AUC."
             ),
             click.option("--baseline", type=FINITE, metavar="VALUE", help="The metric of the baseline."),
-            click.option("--seed", type=int, default=0, help="Seed of resampling and forests [default: 0]."),
         )
     ):
         decorated = decorate(decorated)
@@ -59,14 +64,19 @@ def known_options(command: Callable[..., int]) -> Callable[..., int]:
     default=60,
     help="Number of best trials whose shares are compared [default: 60].",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print report.json (docs/report-json.md), and write nothing.")
 @known_options
 @root_option
-def command(output: Path | None, top: int, known: Known, seed: int, root: Path | None, **source_arguments: Any) -> int:
+def command(
+    output: Path | None, top: int, as_json: bool, known: Known, seed: int, root: Path | None, **source_arguments: Any
+) -> int:
     """Write a report on the trials of each SOURCE (default: the newest study), with the uncertainty of every number.
 
     The folder gets report.html (one file, works offline), report.md, report.json (every number), tables.tex and figures
     as SVG. SOURCE is the same as for 'collect'; several sources are compared.
     """
+    if as_json and output is not None:
+        raise click.UsageError("--json prints the report and writes nothing: leave -o out")
     # before importing the analysis libraries: memory peaks while a large study is read
     tables = read_sources(**source_arguments, root=logs_root(root), reports=True)
 
@@ -75,6 +85,9 @@ def command(output: Path | None, top: int, known: Known, seed: int, root: Path |
     from hpo_batch.store.sharing import umask_for
 
     made = report(tables, known=known, top=top, seed=seed)
+    if as_json:
+        click.echo(made.text("json"), nl=False)
+        return exit_code(tables)
     folder = output if output is not None else _folder(tables)
     # in a shared study the group must be able to replace the report
     with umask_for(shared=is_in_shared_study(folder.absolute())):

@@ -15,6 +15,7 @@ from hpo_batch.store.footprint import about
 from hpo_batch.store.home import Marker
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import one_line, printable
+from hpo_batch.text.numbers import count, duration
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta
@@ -65,7 +66,7 @@ def _overview(status: StudyStatus) -> Iterator[tuple[str, str]]:
         yield "best", _best(status)
     if status.front:
         some = ", ".join(map(str, status.front[:10])) + (", ..." if len(status.front) > 10 else "")
-        yield "front", f"{len(status.front)} trials on the Pareto front of {status.metric}: {some}"
+        yield "front", f"{count(len(status.front), 'trial')} on the Pareto front of {status.metric}: {some}"
     for parameter, drawn in itertools.groupby(status.shares, key=lambda share: share.parameter):
         values = ", ".join(f"{s.value} {s.realised:.0%} (weight {s.planned:.0%})" for s in drawn)
         yield "shares", f"{parameter}: {values}"
@@ -175,7 +176,7 @@ def _hours(hours: Hours) -> str:
     texts += [f"{_hour(hours.running)} for unfinished trials"] if hours.running else []
     wasted = ", ".join(f"{_hour(value)} {name}" for name, value in parts if value)
     texts += [f"{_hour(hours.wasted)} without a result ({wasted})"] if wasted else []
-    texts += [f"about {_hour(hours.to_come)} to come"] if hours.to_come else []
+    texts += [f"{_about_hours(hours.to_come)} to come"] if hours.to_come else []
     texts += [f"{_hour(hours.allocated)} charged by SLURM"] if hours.allocated is not None else []
     return ", ".join(texts)
 
@@ -184,7 +185,7 @@ def _further(further: Outlook, status: StudyStatus) -> str:
     """What further trials would gain: a suggestion, from the values alone."""
     from hpo_batch.monitor.gain import gain_text
 
-    cost = f"; about {_hour(further.hours)} {status.hours.unit} hours" if further.hours else ""
+    cost = f"; {_about_hours(further.hours)} {status.hours.unit} hours" if further.hours else ""
     told = gain_text(further.gain, status.metric, planned=further.planned)
     return f"{told}{cost}; {hint('report', status.name)} says whether that is more than noise"
 
@@ -195,7 +196,7 @@ def _files(files: Usage) -> str:
 
 
 def _usage(usage: TrialUsage) -> str:
-    """Per trial: CPUs, memory, and how busy and warm the GPUs were; empty if little is known."""
+    """Per trial: CPUs, memory, how busy and warm the GPUs were, and how soon it reported; empty if little is known."""
     parts = []
     if usage.cpus is not None:
         parts.append(f"{usage.cpus:.2g} CPUs")
@@ -207,6 +208,9 @@ def _usage(usage: TrialUsage) -> str:
         parts.append(f"up to {_megabytes(usage.gpu_memory_mb)} of GPU memory")
     if usage.gpu_temp_c is not None:
         parts.append(f"up to {usage.gpu_temp_c:.0f} °C")
+    if parts and usage.first_report_s is not None:
+        seconds = usage.first_report_s
+        parts.append(f"the first report after {f'{seconds:.1f} s' if seconds < 10 else duration(seconds)}")
     return f"per trial {', '.join(parts)}" if parts else ""
 
 
@@ -222,6 +226,11 @@ def _bad_gpus(usage: TrialUsage) -> Iterator[tuple[str, str]]:
 
 def _megabytes(mb: float) -> str:
     return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb:.0f} MB"
+
+
+def _about_hours(hours: float) -> str:
+    text = _hour(hours)
+    return text if text.startswith("<") else f"about {text}"
 
 
 def _hour(hours: float | None) -> str:
@@ -281,8 +290,8 @@ def _pending(workers: Sequence[WorkerStatus], width: int | None) -> list[str]:
     """Pending workers by reason."""
     reasons = Counter((worker.reason, worker.gloss) for worker in workers if worker.state == "pending")
     lines: list[str] = []
-    for (reason, gloss), count in reasons.most_common():
-        lines += _wrapped("", f"{count} pending: {reason or 'no reason yet'}{f' ({gloss})' if gloss else ''}", width)
+    for (reason, gloss), n in reasons.most_common():
+        lines += _wrapped("", f"{n} pending: {reason or 'no reason yet'}{f' ({gloss})' if gloss else ''}", width)
     return lines
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(name="status")
 @click.argument("study", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, described in docs/status-json.md.")
-@click.option("-w", "--watch", is_flag=True, help="Keep watching until Ctrl-C; asks SLURM once a minute.")
+@click.option("-w", "--watch", is_flag=True, help="Keep watching until q or Ctrl-C; asks SLURM once a minute.")
 @click.option("--all", "all_workers", is_flag=True, help="List every worker, even if there are many.")
 @click.option("--accounting", is_flag=True, help="Ask sacct too, for charged hours and all idle time.")
 @root_option

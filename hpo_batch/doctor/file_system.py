@@ -24,6 +24,7 @@ from hpo_batch.doctor.contention import JOURNAL, JOURNAL_FILE, KERNEL, LINE, LIN
 from hpo_batch.doctor.finding import Finding, bad, fine, note
 from hpo_batch.errors import HpoBatchError, StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.text.numbers import count
 
 PREFIX: Final = ".doctor."
 TIMES = 100
@@ -320,5 +321,7 @@ def _name(kind: str) -> str:
 def _left_over(root: Path) -> Iterator[Finding]:
     folders = sorted(nearest_folder(root).glob(f"{PREFIX}*"))
     if folders:
-        what = f"{len(folders)} folders of doctors that were killed or are still running, such as '{folders[0]}'"
+        what = (
+            f"{count(len(folders), 'folder')} of doctors that were killed or are still running, such as '{folders[0]}'"
+        )
         yield note("files", what, "remove them if no doctor is running")

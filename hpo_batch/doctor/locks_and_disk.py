@@ -25,6 +25,7 @@ from hpo_batch.store.footprint import about
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.liveness import holders
 from hpo_batch.text.names import listed
+from hpo_batch.text.numbers import count
 
 LEAST_FREE_BYTES: Final = 1 << 30
 """one large checkpoint"""
@@ -60,7 +61,7 @@ def _held_locks(home: StudyHome) -> Iterator[Finding]:
     cards = list(home.path.glob(f".{home.journal.name}.lock.*"))
     old = [path for path in cards if _age_s(path) > FOREIGN_GRACE_S * 10]
     if old:
-        what = f"{len(old)} files of killed lock holders, such as '{old[0]}'"
+        what = f"{count(len(old), 'file')} of killed lock holders, such as '{old[0]}'"
         yield note("locks", what, "they do no harm; delete them if no worker runs")
     holder = _kernel_lock_holder(home.journal.with_name(f"{home.journal.name}.flock"))
     if holder is not None:

@@ -15,6 +15,7 @@ from hpo_batch.scheduler.site import Limit, Limits, Partition, SiteConfig
 from hpo_batch.sweep.schema import Job
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.names import listed
+from hpo_batch.text.numbers import count
 
 LEAST_GRACE_S: Final = 10.0
 """about what a checkpoint of a few hundred megabytes takes on a network file system"""
@@ -66,13 +67,17 @@ def _accounting(config: SiteConfig) -> Finding:
 
 def _arrays(job: Job, config: SiteConfig) -> Finding:
     limit = config.array_limit
-    what = f"an array may have {limit} tasks (MaxArraySize {config.max_array_size}"
+    what = f"an array may have {count(limit, 'task')} (MaxArraySize {config.max_array_size}"
     what += f", max_array_tasks {config.max_array_tasks})" if config.max_array_tasks else ")"
     if limit == 0:
         return bad_site("limits", "the site has switched arrays off (MaxArraySize 0)", "set [job] workers = 1")
     if job.workers > limit:  # launch.plan.split makes several arrays then
         arrays = math.ceil(job.workers / limit)
-        return note("limits", f"{what}: {job.workers} workers need {arrays}", "nothing, or set fewer [job] workers")
+        return note(
+            "limits",
+            f"{what}: {count(job.workers, 'worker needs', 'workers need')} {arrays}",
+            "nothing, or set fewer [job] workers",
+        )
     return fine("limits", what)
 
 
@@ -97,7 +102,7 @@ def _partition(job: Job, partition: Partition) -> Iterator[Finding]:
         yield bad_site("gpus", what, "set [job] partition to one that has ('sinfo -o \"%P %G\"' lists them)")
     limit = "no limit of time" if partition.max_time_s is None else f"at most {format_walltime(partition.max_time_s)}"
     if is_open(partition):
-        yield fine("slurm", f"{name} is up: {partition.nodes} nodes, {limit}")
+        yield fine("slurm", f"{name} is up: {count(partition.nodes, 'node')}, {limit}")
 
 
 def _preemption(partition: Partition, config: SiteConfig) -> Finding:
@@ -155,15 +160,16 @@ def _limits(job: Job, config: SiteConfig, limits: Limits | None) -> Iterator[Fin
             is_limited = True
             yield finding
     if not is_limited:
-        yield fine("limits", f"no limit of your account or QOS is below {job.workers} workers")
+        yield fine("limits", f"no limit of your account or QOS is below {count(job.workers, 'worker')}")
 
 
 def _limit(job: Job, limit: Limit) -> Iterator[Finding]:
+    workers = count(job.workers, "worker")
     if limit.submitted is not None and job.workers > limit.submitted:
-        what = f"{limit.of} may have {limit.submitted} jobs in the queue; the sweep asks for {job.workers} workers"
+        what = f"{limit.of} may have {count(limit.submitted, 'job')} in the queue; the sweep asks for {workers}"
         yield note("limits", what, f"set [job] workers = {limit.submitted} or less, or another account or QOS")
     elif limit.running is not None and job.workers > limit.running:
-        what = f"{limit.of} may run {limit.running} jobs at once; the sweep asks for {job.workers} workers"
+        what = f"{limit.of} may run {count(limit.running, 'job')} at once; the sweep asks for {workers}"
         yield note("limits", what, "nothing to do: the others wait; [job] max_running leaves room for your other jobs")
     if limit.walltime_s is not None and job.walltime > limit.walltime_s:
         longest = format_walltime(limit.walltime_s)

@@ -23,6 +23,7 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import strange_lines
 from hpo_batch.study.read import read_revision
 from hpo_batch.text.names import listed
+from hpo_batch.text.numbers import count
 
 
 def examine_study(home: StudyHome) -> Iterator[Finding]:
@@ -72,7 +73,9 @@ def _lines(reading: Reading) -> Iterator[Finding]:
     elif not state.is_ours:
         yield note("journal", "made by plain Optuna, not by hpo-batch")
     elif not reading.bad:
-        yield fine("journal", f"{reading.lines} lines, {len(state.trials)} trials, format {state.format}")
+        yield fine(
+            "journal", f"{count(reading.lines, 'line')}, {count(len(state.trials), 'trial')}, format {state.format}"
+        )
 
 
 def _unreadable_table(home: StudyHome) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from hpo_batch.records import Complete, Failed, GivenBack, Pruned, Reason, Trial
 from hpo_batch.store.attempt_archive import GONE, KeptTrial, kept_trials
 from hpo_batch.store.home import StudyHome
 from hpo_batch.text.names import listed
+from hpo_batch.text.numbers import count
 
 REBUILD: Final = "'hpo-batch doctor STUDY --rebuild' rebuilds it from the trial folders"
 
@@ -46,7 +47,7 @@ def check_trials(subject: StudySubject) -> Iterator[Finding]:
     findings = list(_findings(compared))
     yield from findings
     if not findings:
-        yield fine("trials", f"the journal and {len(compared.folders)} folders of trials agree")
+        yield fine("trials", f"the journal and {count(len(compared.folders), 'folder')} of trials agree")
 
 
 def _compare(home: StudyHome, state: JournalState) -> _Comparison:

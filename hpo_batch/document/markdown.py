@@ -23,6 +23,7 @@ from hpo_batch.document.drawing import Figure
 from hpo_batch.records import Answer
 from hpo_batch.text import escapes
 from hpo_batch.text.lines import one_line, printable
+from hpo_batch.text.numbers import count
 
 MOST_ALT: Final = 1200
 """letters of what a figure shows, in words"""
@@ -60,7 +61,7 @@ def _block(block: Block) -> Iterator[str]:
         case Table() if block.paper:
             pass
         case Table() if block.searched:
-            yield f"{escapes.markdown(block.caption)}: {len(block.rows):,} rows, in report.html."
+            yield f"{escapes.markdown(block.caption)}: {count(len(block.rows), 'row')}, in report.html."
         case Table():
             yield f"**{escapes.markdown(block.caption)}**"
             yield pipe_table(block)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hpo_batch.document.blocks import Cell, Table
+from hpo_batch.text.numbers import count
 
 MOST_ROWS: Final = 60
 
@@ -22,7 +23,7 @@ def table(
 ) -> Table:
     """Columns hold numbers unless they are named in ``text``. Long tables are cut, which is told."""
     cut = len(rows) - MOST_ROWS
-    more = f"{cut:,} further rows are in report.json." if cut > 0 else ""
+    more = f"{count(cut, 'further row is', 'further rows are')} in report.json." if cut > 0 else ""
     return Table(
         caption=caption,
         columns=tuple(columns),

@@ -9,12 +9,11 @@ from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files.write import write_new
 
 
-def write_files(files: Mapping[Path, str], *, what: str = "the next sweep") -> None:
+def write_files(files: Mapping[Path, str]) -> None:
     """Write new files, all or none.
 
     Args:
         files: path -> text; missing folders are made.
-        what: the files, for messages.
 
     Raises:
         UserError: one of them is there already; nothing is written.
@@ -24,14 +23,15 @@ def write_files(files: Mapping[Path, str], *, what: str = "the next sweep") -> N
         if path.exists() or path.is_symlink():
             raise UserError(f"'{path}' exists already; -o takes another name, or move the file away")
     written: list[Path] = []
+    path = Path()
     try:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_new(path, text.encode())
             written.append(path)
     except OSError as error:
-        for path in written:
-            path.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
-            raise UserError(f"'{error.filename}' exists already; -o takes another name") from error
-        raise StorageError.because(f"cannot write {what}", error, do="-o takes another folder") from error
+        for done in written:
+            done.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError) and Path(error.filename) == path:
+            raise UserError(f"'{path}' exists already; -o takes another name") from error
+        raise StorageError.because(f"cannot write '{path}'", error, do="-o takes another folder") from error

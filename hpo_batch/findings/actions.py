@@ -221,8 +221,22 @@ _TEXTS: Final[Mapping[ActionKind, Callable[[Action], str]]] = {
 }
 
 
+def suits(action: Action, by: str | None) -> bool:
+    """Whether an action makes sense for a study whose sweep ``by`` has written: what runs a list around the best trial
+    or again searches nothing, and of what ran again nothing is left to confirm."""
+    if by in ("confirm", "transfer") and action.kind in _AGAIN:
+        return False
+    return by not in ("propose", "confirm", "transfer") or action.kind not in _OF_A_SEARCH
+
+
 def with_command(
-    action: Action, *, source: str, is_study: bool, trials: int | None = None, options: str = ""
+    action: Action,
+    *,
+    source: str,
+    is_study: bool,
+    trials: int | None = None,
+    searches: bool = True,
+    options: str = "",
 ) -> Action:
     """The action with the command that does it today, or begins it.
 
@@ -231,10 +245,12 @@ def with_command(
         source: what ``report`` was called with.
         is_study: it is a study of hpo-batch, not a file or a foreign storage.
         trials: how many finished trials it was to have.
+        searches: it draws configurations; one that runs a list can neither be refined nor get more trials.
         options: that ``report`` needs to read the source.
     """
     name = shell_word(printable(source))
-    command = _of_study(action, name, trials) if is_study else ""
+    may_run = is_study and (searches or action.kind not in _OF_A_SEARCH)
+    command = _of_study(action, name, trials) if may_run else ""
     if action.kind is ActionKind.REPORT_AGAIN:
         command = f"hpo-batch report {name}{options}"
     if action.kind is ActionKind.REPORT_N_EVAL:
@@ -280,6 +296,17 @@ def gathered(actions: Iterable[Action]) -> tuple[Action, ...]:
 
 
 _AGAIN: Final = (ActionKind.CONFIRM, ActionKind.REPLICATE)
+_OF_A_SEARCH: Final = (
+    ActionKind.EXPAND,
+    ActionKind.NARROW,
+    ActionKind.ADD_TRIALS,
+    ActionKind.COVER,
+    ActionKind.REDUCE_NOISE,
+    ActionKind.DELAY_PRUNING,
+    ActionKind.DROP_VALUE,
+    ActionKind.SKIP_DUPLICATES,
+    ActionKind.STOP,
+)
 
 
 def first_steps(actions: Iterable[Action], most: int) -> tuple[Action, ...]:

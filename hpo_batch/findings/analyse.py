@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from threadpoolctl import threadpool_limits
 
-from hpo_batch.findings.actions import gathered, with_command
+from hpo_batch.findings.actions import gathered, suits, with_command
 from hpo_batch.findings.known import Known
 from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
@@ -89,10 +89,17 @@ def _with_actions(finding: Finding, inputs: Sequence[StudyInput]) -> Finding:
                 source=table.source,
                 is_study=table.home is not None,
                 trials=table.counts.target,
+                searches=table.sweep is None or not table.sweep.sampler.capabilities.is_list,
                 options=_options(table),
             )
-        actions.append(named)
+        if all(suits(named, by) for by in ([_by(table)] if table is not None else map(_by, tables.values()))):
+            actions.append(named)
     return replace(finding, actions=tuple(actions))
+
+
+def _by(table: TrialsTable) -> str | None:
+    """The command that wrote a study's sweep; None for one that was written by hand, and for a file."""
+    return table.sweep.previous.by if table.sweep is not None and table.sweep.previous is not None else None
 
 
 def _options(table: TrialsTable) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from hpo_batch.document.blocks import Block, Card, Facts, Headline, Said, Snippet, Step, Steps, Text
@@ -84,10 +84,11 @@ def _best(page: Page) -> Iterator[Block]:
             several = f"Trials that no other dominates, {study.label}"
             yield top_table(study.front[:MOST_FRONT], spread=None, caption=several, metric=study.metric)
             for trial in study.front[:MOST_COPIED]:
-                yield snippet(trial.params, title=f"{study.label}, trial {trial.number}")
+                title = f"{study.label}, trial {trial.number}"
+                yield snippet(trial.params, title=title, derived=study.summary.derived)
         elif study.summary.best is not None and not is_constant(study.summary):
             named = f"{study.label}, trial {study.summary.best.number}" if len(studies) > 1 else "The configuration"
-            yield snippet(study.summary.best.params, title=named)
+            yield snippet(study.summary.best.params, title=named, derived=study.summary.derived)
 
 
 def _nothing(findings: Findings) -> str:
@@ -128,7 +129,7 @@ def _better_on_average(study: StudyFindings, best: TopTrial) -> Iterator[str]:
     if mean > own:
         yield (
             f"On average the configuration of trial {other.numbers[0]} is better: {number(sign * mean, fine(study))} "
-            f"over {other.count} trials; this one has {number(sign * own, fine(study))}."
+            f"over {count(other.count, 'trial')}; this one has {number(sign * own, fine(study))}."
         )
 
 
@@ -154,7 +155,7 @@ def _place(study: StudyFindings, best: TopTrial) -> str:
     summary = study.summary
     assert summary.median is not None
     side = "above" if best.value >= summary.median else "below"
-    away = f"{number(abs(best.value - summary.median), fine(study))} {side} the median of {summary.n:,} trials"
+    away = f"{number(abs(best.value - summary.median), fine(study))} {side} the median of {count(summary.n, 'trial')}"
     if study.noise.sd is None:
         return f"It lies {away}. How many others are as good is unknown, because the noise is."
     near = within_noise(study) - 1
@@ -192,13 +193,16 @@ def _bests_table(studies: Sequence[StudyFindings]) -> Block:
     )
 
 
-def snippet(params: Mapping[str, Value], *, title: str) -> Snippet:
+def snippet(params: Mapping[str, Value], *, title: str, derived: Collection[str] = ()) -> Snippet:
     """A configuration as a sweep has it, as words of a command, and as Python's dictionary.
+
+    Derived values are in the dictionary alone: a sweep computes them itself, and refuses them in [space].
 
     Texts in them are quoted as JSON quotes them, ``<`` as its escape, so that none can end its literal, hide a letter,
     or look like an element of HTML.
     """
-    lines = [toml_line(name, value).replace("<", "\\u003c") for name, value in params.items()]
+    own = {name: value for name, value in params.items() if name not in derived}
+    lines = [toml_line(name, value).replace("<", "\\u003c") for name, value in own.items()]
     words = " ".join(f"--set {shell_word('space.' + line.replace(' = ', '=', 1))}" for line in lines)
     return Snippet(
         title=title, texts=(("TOML", "\n".join(["[space]", *lines])), ("--set", words), ("Python", _python(params)))

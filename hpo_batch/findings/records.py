@@ -21,6 +21,7 @@ from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.elites.numbers import Elites
 from hpo_batch.findings.expected.numbers import Expected
 from hpo_batch.findings.further.numbers import Further
+from hpo_batch.findings.gpus.numbers import GpuHealth
 from hpo_batch.findings.health.numbers import Collapse, Suspect, Without
 from hpo_batch.findings.hours.numbers import Efficiency
 from hpo_batch.findings.importance.numbers import Importance
@@ -89,6 +90,8 @@ class StudyFindings:
     suspects: tuple[Suspect, ...] = ()
     baseline: Baseline | None = None
     efficiency: Efficiency
+    gpus: GpuHealth | None = None
+    """None if no trial had a GPU, as far as is known"""
     expected: tuple[Expected, ...] = ()
     front: tuple[TopTrial, ...] = ()
     """several metrics: the trials that no other dominates; then nothing that needs a single best is computed"""
@@ -131,7 +134,7 @@ class StudyFindings:
         return self.more.get("confirmed") is not None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Findings:
     """All that a report is made of."""
 
@@ -150,3 +153,7 @@ class Findings:
     """what could not be read or had to be left out"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """as of ``StudyFindings``"""
+
+    def __repr__(self) -> str:
+        names = ", ".join(study.label for study in self.studies)
+        return f"<Findings of {names}: {len(self.findings)} answers, {len(self.actions)} next steps>"

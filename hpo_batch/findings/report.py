@@ -46,7 +46,7 @@ TEXTS: Final[Mapping[str, Callable[[Document], str]]] = {
 """by name of the format; ``json`` is written from the findings"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Report:
     """Findings, and the document that shows them."""
 
@@ -55,6 +55,10 @@ class Report:
     sources: tuple[str, ...]
     version: str = __version__
     subjects: Sequence[Subject] = SUBJECTS
+
+    def __repr__(self) -> str:
+        names = ", ".join(one.label for one in self.findings.studies)
+        return f"<Report of {names}; .text('md') is its text, hpo_batch.findings.report.write writes its folder>"
 
     def text(self, format_: str) -> str:
         """All of it in one text: ``table`` (for a terminal), ``md``, ``html``, ``latex`` or ``json``."""

@@ -14,6 +14,7 @@ from hpo_batch.findings.effects.subject import SUBJECT as EFFECTS
 from hpo_batch.findings.elites.subject import SUBJECT as ELITES
 from hpo_batch.findings.expected.subject import SUBJECT as EXPECTED
 from hpo_batch.findings.further.subject import SUBJECT as FURTHER
+from hpo_batch.findings.gpus.subject import SUBJECT as GPUS
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
 from hpo_batch.findings.importance.subject import SUBJECT as IMPORTANCE
@@ -42,6 +43,7 @@ SUBJECTS: Final[tuple[Subject, ...]] = (
     METRICS,
     NOISE,
     HEALTH,
+    GPUS,
     ORDER,
     COVERAGE,
     SURVIVAL,

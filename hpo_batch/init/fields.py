@@ -6,18 +6,28 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from hpo_batch.init.declared import called
 from hpo_batch.init.option import Kind, Option, kind_of
 
 MISSING: Final = "???"
 """Hydra's mark for a value that must be given"""
 _KINDS: Final = {"int": Kind.INTEGER, "float": Kind.REAL, "bool": Kind.BOOLEAN, "str": Kind.TEXT, "Path": Kind.PATH}
 _DEEPEST: Final = 8
+_DECORATORS: Final = frozenset(("define", "frozen", "mutable", "attrs", "configclass"))
+_BASES: Final = frozenset(("Tap", "BaseModel", "BaseSettings", "Serializable"))
 
 
 def dataclasses_in(tree: ast.AST) -> dict[str, ast.ClassDef]:
-    """Classes with a decorator ``dataclass``, by name."""
+    """Classes with a decorator such as ``dataclass``, and those that derive from a parser's class, by name."""
     classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-    return {one.name: one for one in classes if any("dataclass" in ast.unparse(d) for d in one.decorator_list)}
+    return {one.name: one for one in classes if _is_configuration(one)}
+
+
+def _is_configuration(node: ast.ClassDef) -> bool:
+    """dataclass, attrs, pydantic, typed-argument-parser, and their like: ``chex.dataclass``, ``configclass``."""
+    decorators = [called(one) for one in node.decorator_list]
+    bases = [called(one) for one in node.bases]
+    return any("dataclass" in name or name in _DECORATORS for name in decorators) or bool(_BASES & set(bases))
 
 
 def fields_of(classes: Mapping[str, ast.ClassDef], name: str, prefix: str = "") -> Iterator[Option]:

@@ -17,6 +17,8 @@ from hpo_batch.init.option import Kind, Option, as_value, kind_of
 
 LIMIT_S: Final = 60.0
 """for a script to say what it takes: importing torch from a busy file server takes half a minute"""
+_NO_OPTIONS: Final = ("help", "version", "h", "install-completion", "show-completion", "print_config")
+"""what parsers add by themselves; jsonargparse has ``--model.help``"""
 _BYTES: Final = 1 << 20
 _COLUMNS: Final = 240
 # wide, plain and without a GPU; COLUMNS is argparse's and rich's, TERMINAL_WIDTH typer's
@@ -31,9 +33,18 @@ _ENVIRONMENT: Final = {
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,1000}(?:\x07|\x1b\\)|[@-Z\\^_])")
 # the frames that rich draws around typer's and tyro's sections
 _FRAME = re.compile("[\N{BOX DRAWINGS LIGHT HORIZONTAL}-\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}]")
-_DECLARED = re.compile(r"(?:\*\s+)?(-{1,2}[A-Za-z][^\s,/|=\[{]*)")
+_DECLARED = re.compile(r"(?:\*\s+)?(-{1,2}(?:\[no\])?[A-Za-z][^\s,/|=\[{]*)")
+_NUMBER: Final = r"(-?\d{1,20}(?:\.\d{0,20})?(?:e[+-]?\d{1,3})?)"
+# of click, [default: 1; 1<=x<=8], and of typer, <int range> [x>=1]
+_LEAST = re.compile(rf"(?<![\w.]){_NUMBER}<=?x\b|\bx>=?{_NUMBER}")
+_MOST = re.compile(rf"\bx<=?{_NUMBER}")
+# metavars of typer: <float range> [0<=x<=1], <list[int]>, <float,float>..., <sgd|adam>; and of click: [sgd|adam]
+_ANGLES: Final = r"<[^>]+>(?:\.\.\.)?(?: \[[^\]]*\])?"
+_BARS: Final = r"\[[^\]\s]+(?:\|[^\]\s]+)+\]"
 _TITLE = re.compile(r"(?:[a-z]+ )?(?:options|arguments|commands|subcommands)")
 _DEFAULT = re.compile(r"\bdefaults?(?: to|:| is|=)?:?\s*('[^']*'|\"[^\"]*\"|[^\s;,)\]]+)", re.IGNORECASE)
+# click and typer divide the values of a list so, and what else they say of a default by semicolons
+_SEVERAL = re.compile(r"\[default: [^\s,;\]]+, [^\]]")
 _REQUIRED = re.compile(r"[\[(;]\s*required\b", re.IGNORECASE)
 _KINDS: Final = (
     (re.compile(r"\b(?:float|number|double)\b", re.IGNORECASE), Kind.REAL),
@@ -81,7 +92,7 @@ def ask(argv: Sequence[str], *, limit_s: float = LIMIT_S) -> Help | NoHelp:
         printed, errors = _text(out), _text(err)
     if code is None:
         return NoHelp(why=f"it had not ended after {limit_s:g} s")
-    found = parse(printed if code == 0 else f"{printed}\n{errors}")
+    found = parse(printed if code == 0 and printed.strip() else f"{printed}\n{errors}")  # fire prints it as an error
     if not found.options and not found.subcommands:
         last = [line.strip() for line in (errors or printed).splitlines() if line.strip()][-1:]
         said = f": {last[0][:200]}" if last else ""
@@ -96,7 +107,7 @@ def parse(text: str) -> Help:
     options: dict[str, Option] = {}
     for declared, told in _entries(lines):
         option = _option(declared, told, required=required)
-        if option is not None and option.name not in ("help", "version", "h", "install-completion", "show-completion"):
+        if option is not None and option.name.rpartition(".")[2] not in _NO_OPTIONS:
             options.setdefault(option.flag, option)
     positional = _positional(lines)
     return Help(options=(*options.values(), *positional), subcommands=tuple(_subcommands(lines)))
@@ -144,12 +155,11 @@ def _split(line: str) -> tuple[str, str, int]:
 
 def _is_declaration(part: str) -> bool:
     """A flag or a metavar in a column of its own, as typer draws them."""
-    return bool(
-        re.fullmatch(r"-[^\s]+(?:[ ,].*)?|[A-Z][A-Z_]{1,20}(?: RANGE)?|<[^>]+>|\[[^\]\s]+(?:\|[^\]\s]+)+\]", part)
-    )
+    return re.fullmatch(rf"-[^\s]+(?:[ ,].*)?|[A-Z][A-Z_]{{1,20}}(?: RANGE)?|{_ANGLES}|{_BARS}", part) is not None
 
 
 def _option(declared: str, told: str, *, required: frozenset[str]) -> Option | None:
+    declared = re.sub(r"--\[no\]([\w.]+)", r"--\1 / --no-\1", declared) if declared.startswith("--[no]") else declared
     flags = re.findall(r"(?<![\w\]}])-{1,2}[A-Za-z][^\s,/|=\[\]{}<>]*", declared)
     if not flags:
         return None
@@ -168,9 +178,22 @@ def _option(declared: str, told: str, *, required: frozenset[str]) -> Option | N
     if kind is Kind.REAL and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     is_required = _REQUIRED.search(told) is not None or bool(required & set(flags))
+    low, high = (_bound(pattern.search(f"{metavar} {told}")) for pattern in (_LEAST, _MOST))
     return Option(
-        flag=flag, off=off, kind=kind, default=value, choices=choices, is_flag=is_flag, is_required=is_required
+        flag=flag,
+        off=off,
+        kind=kind,
+        default=value,
+        choices=choices,
+        is_required=is_required,
+        is_flag=is_flag,
+        low=low,
+        high=high,
     )
+
+
+def _bound(found: re.Match[str] | None) -> float | None:
+    return float(next(text for text in found.groups() if text)) if found else None
 
 
 def _is_off(one: str, flag: str) -> bool:
@@ -186,7 +209,8 @@ def _metavar(declared: str, flags: Sequence[str]) -> str:
 
 
 def _choices(metavar: str) -> tuple[bool | int | float | str, ...]:
-    braces = re.search(r"\{([^{}]+)\}", metavar) or re.search(r"\[([^\[\]]+\|[^\[\]]+)\]", metavar)
+    forms = (r"\{([^{}]+)\}", r"\[([^\[\]]+\|[^\[\]]+)\]", r"<([^<>]+\|[^<>]+)>")
+    braces = next((found for form in forms if (found := re.search(form, metavar))), None)
     if braces is None:
         return ()
     # Python's True is a text: as a boolean it would be passed as `true`, which the script does not know
@@ -196,9 +220,10 @@ def _choices(metavar: str) -> tuple[bool | int | float | str, ...]:
 
 
 def _kind(metavar: str, told: str, value: object, choices: tuple[object, ...]) -> Kind:
-    if "..." in metavar or (metavar.startswith("[") and "|" not in metavar):
+    is_list = "..." in metavar or metavar.startswith(("<list", "<tuple")) or _SEVERAL.search(told) is not None
+    if is_list or (metavar.startswith("[") and "|" not in metavar):
         return Kind.LIST
-    typed = re.search(r"\btype:\s*([^,;)]+)", told)  # jsonargparse
+    typed = re.search(r"\b[Tt]ype:\s*([^,;)]+?)(?:[,;)]|\s+[Dd]efault|$)", told)  # jsonargparse, fire
     if typed and re.search(r"(?i)\b(?:list|tuple|dict|set|sequence|union|callable)\b", typed[1]):
         return Kind.LIST
     if choices and not all(isinstance(choice, bool) for choice in choices):

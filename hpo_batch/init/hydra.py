@@ -8,14 +8,20 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from hpo_batch.errors import UserError
+from hpo_batch.init.declared import arguments, called
 from hpo_batch.init.fields import MISSING, dataclasses_in, fields_of
+from hpo_batch.init.modules import local_modules, read_text
 from hpo_batch.init.option import Kind, Option, as_value, kind_of
-from hpo_batch.init.source import called, read_text
+
+_HOW: Final = frozenset(
+    ("callbacks", "logger", "trainer", "paths", "experiment", "debug", "extras", "local", "launcher")
+)
+"""groups that say how a training runs, and not what it trains"""
 
 
 def read_options(path: Path, tree: ast.Module) -> tuple[tuple[Option, ...], tuple[str, ...]]:
@@ -35,8 +41,10 @@ def read_options(path: Path, tree: ast.Module) -> tuple[tuple[Option, ...], tupl
         if file is not None:
             values = _composed(folder, file, notes)
             return tuple(_options(values)), tuple(notes)
-    classes = dataclasses_in(tree)
-    stored = _stored(tree)
+    classes, stored = dict[str, ast.ClassDef](), dict[str, str]()
+    for module in (tree, *local_modules(path, tree)):
+        classes = dataclasses_in(module) | classes
+        stored = _stored(module) | stored
     name = stored.get(config_name or "") or next(iter(stored.values()), "")
     return tuple(fields_of(classes, name)), tuple(notes)
 
@@ -80,10 +88,9 @@ def _group(folder: Path, group: str, choice: object, notes: list[str]) -> dict[s
     if name.strip("/").startswith("hydra") or not isinstance(choice, str) or not file.is_file():
         return {}
     others = sorted(one.stem for one in file.parent.glob("*.yaml") if one.stem != choice)
-    if others:
+    if others and not set(name.strip("/").split("/")) & _HOW:
         notes.append(f"the group {name} could be searched too: {name} = {[choice, *others]}")
-    values = _load(file)
-    values.pop("defaults", None)
+    values = _composed(file.parent, file, notes)
     text = read_text(file)
     where = package or ("_global_" if "@package _global_" in text else name.strip("/").replace("/", "."))
     if where == "_global_":
@@ -136,7 +143,7 @@ def _stored(tree: ast.Module) -> dict[str, str]:
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and called(node) == "store":
-            given = {k.arg: k.value for k in node.keywords}
+            given = arguments(node, "name", "node", "group")
             name, kind = given.get("name"), given.get("node")
             if isinstance(name, ast.Constant) and kind is not None and "group" not in given:
                 found[str(name.value)] = called(kind)

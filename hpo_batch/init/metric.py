@@ -5,19 +5,22 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hpo_batch.init.source import called
+from hpo_batch.init.declared import called
+from hpo_batch.init.printed import shown
 from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
 _BARE = re.compile(r"RESULT:\s*\{([A-Za-z_][\w.]*)")
-_NAMED = re.compile(r"([A-Za-z_][\w/.-]{0,60}(?: [A-Za-z_]\w{0,60})?)\s{0,4}[:=]\s{0,4}\{")
-_LAST = re.compile(r"([A-Za-z_][\w/]{0,60}(?: [A-Za-z_]\w{0,60})?)\s{0,4}[:=]?\s{0,4}$")
-_PRINTS: Final = frozenset({"print", "info", "write", "echo", "debug", "log", "secho"})
+_LABEL = re.compile(r"([A-Za-z_][\w/.-]{0,60}(?: [A-Za-z_]\w{0,60})?)[\s\"']{0,4}[:=]?\s{0,8}$")
+_LONGEST: Final = 40
+"""characters of an expression that is told to be reported"""
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
+_LIGHTNING: Final = frozenset({"lightning", "pytorch_lightning"})
+_KERAS: Final = frozenset({"keras", "tensorflow"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,38 +31,53 @@ class Metric:
     direction: str | None
     """None if the name does not tell"""
     is_reported: bool
-    """whether the script reports it already, and does not only print it"""
+    """whether the script reports it already"""
+    variable: str = field(default="", compare=False)
+    """what the script prints under this name"""
+    callback: str = ""
+    """of ``hpo_batch.integrations``, which would report it"""
+    is_elsewhere: bool = field(default=False, compare=False)
+    """whether a module that the script imports has it"""
 
 
-def guess(tree: ast.AST, text: str) -> Metric | None:
-    """The metric that a script reports; else one that it prints; None if it names none."""
-    reported = list(_reported(tree, text))
-    if reported:
-        name = max(reported, key=_preference)
-        return Metric(name=name, direction=direction_of(name), is_reported=True)
-    printed = [name for name in _printed(tree) if set(tokens(name)) & MEASURES]
-    if not printed:
-        return None
-    name = max(printed, key=_preference)
-    return Metric(name=name, direction=direction_of(name), is_reported=False)
+def guess(*trees: ast.Module) -> Metric | None:
+    """The metric that a script reports; else one that its trainer logs, or that it prints; None if it names none.
+
+    Args:
+        trees: of the script, and then of the modules beside it.
+    """
+    for find in (_reported, _of_trainers, _printed):
+        for i, tree in enumerate(trees):
+            found = list(find(tree))
+            if found:
+                return replace(max(found, key=_preference), is_elsewhere=i > 0)
+    return None
 
 
-def _preference(name: str) -> tuple[bool, bool, bool]:
+def _metric(name: str, *, is_reported: bool = False, variable: str = "", callback: str = "") -> Metric:
+    direction = direction_of(name)
+    return Metric(name=name, direction=direction, is_reported=is_reported, variable=variable, callback=callback)
+
+
+def _preference(metric: Metric) -> tuple[bool, bool, bool]:
     """Validation before test before training; a name that tells its direction before others."""
-    parts = set(tokens(name))
-    return bool(parts & _FROM_VALIDATION), "train" not in parts and "training" not in parts, bool(direction_of(name))
+    parts = set(tokens(metric.name))
+    return bool(parts & _FROM_VALIDATION), not parts & {"train", "training"}, bool(metric.direction)
 
 
-def _reported(tree: ast.AST, text: str) -> Iterator[str]:
-    names = {called(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    if "hpo_batch" in text:
+def _reported(tree: ast.Module) -> Iterator[Metric]:
+    return (_metric(name, is_reported=True) for name in _reported_names(tree))
+
+
+def _reported_names(tree: ast.Module) -> Iterator[str]:
+    names = _called(tree)
+    if "hpo_batch" in _imported(tree):
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and called(node) == "report":
                 yield from (str(k.arg) for k in node.keywords if k.arg not in (None, "step", "metrics"))
                 yield from _keys(node)
     if "HuggingFaceCallback" in names:
-        yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))
-        yield "eval_loss"
+        yield from _evaluated(tree)
     if names & (_OURS - {"HuggingFaceCallback"}):
         yield from _logged(tree)
     for line in _texts(tree):
@@ -68,6 +86,34 @@ def _reported(tree: ast.AST, text: str) -> Iterator[str]:
             yield found[1]
         elif bare := _BARE.search(line):
             yield bare[1].rpartition(".")[2]
+
+
+def _of_trainers(tree: ast.Module) -> Iterator[Metric]:
+    """What the trainer of a library has, and our callback would report."""
+    imported, names = _imported(tree), _called(tree)
+    if imported & _LIGHTNING:
+        yield from (_metric(name, callback="LightningCallback") for name in _logged(tree))
+    elif "transformers" in imported and any(name.endswith("Trainer") for name in names):
+        yield from (_metric(name, callback="HuggingFaceCallback") for name in _evaluated(tree))
+    elif imported & _KERAS and "fit" in names:
+        given = {k.arg for node in ast.walk(tree) if called(node) == "fit" for k in getattr(node, "keywords", ())}
+        if given & {"validation_data", "validation_split"}:
+            yield _metric("val_loss", callback="KerasCallback")
+
+
+def _called(tree: ast.AST) -> set[str]:
+    return {called(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """The first names of the packages that a module imports."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def _keys(call: ast.Call) -> Iterator[str]:
@@ -89,8 +135,13 @@ def _logged(tree: ast.AST) -> Iterator[str]:
             yield from _keys(node)
 
 
+def _evaluated(tree: ast.AST) -> Iterator[str]:
+    """The loss, and the keys that ``compute_metrics`` returns to the Trainer."""
+    yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))
+    yield "eval_loss"
+
+
 def _computed(tree: ast.AST) -> Iterator[str]:
-    """Keys that ``compute_metrics`` returns to the Trainer."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and "metric" in node.name:
             for inner in ast.walk(node):
@@ -99,17 +150,20 @@ def _computed(tree: ast.AST) -> Iterator[str]:
                     yield from (k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str))
 
 
-def _printed(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and called(node) in _PRINTS:
-            for line in _texts(node):
-                for found in _NAMED.finditer(line):
-                    yield re.sub(r"[\s-]+", "_", found[1].strip())
-            for argument in node.args:  # print("val_loss:", loss) and print("val loss", loss)
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    last = _LAST.search(argument.value)
-                    if last and len(node.args) > 1:
-                        yield re.sub(r"\s+", "_", last[1])
+def _printed(tree: ast.Module) -> Iterator[Metric]:
+    """Measurements that are printed, by the text before them; by their variable where that is the better name."""
+    for before, value in shown(tree):
+        label, variable = _LABEL.search(before), ast.unparse(value)
+        name = re.sub(r"[\s-]+", "_", label[1].strip()) if label else ""
+        is_spaced = label is None or " " in label[1]
+        if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
+            name = variable
+        if _is_measure(name):
+            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "")
+
+
+def _is_measure(name: str) -> bool:
+    return bool(set(tokens(name)) & MEASURES)
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

@@ -39,6 +39,12 @@ class Option:
     off: str = ""
     """the flag that switches it off: ``--no-amp``"""
     is_positional: bool = False
+    low: float | None = None
+    """the least that it takes, if it says so"""
+    high: float | None = None
+    """the most that it takes, if it says so"""
+    why_left: str = ""
+    """why it cannot be searched, if its source says so"""
 
     @property
     def name(self) -> str:
@@ -61,6 +67,10 @@ class Script:
     options: tuple[Option, ...]
     subcommand: str = ""
     is_hydra: bool = False
+    has_equals: bool = False
+    """whether it takes ``--name=value`` and no other form"""
+    given: tuple[str, ...] = ()
+    """words that the command needs and that are no options to search"""
     notes: tuple[str, ...] = ()
     """what the user should know of how they were found"""
 

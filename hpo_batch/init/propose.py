@@ -28,13 +28,19 @@ _PATHS: Final = words(
 # words in names of options that say how a training runs, and not what it trains
 _SETTINGS: Final = words(
     "epochs epoch steps step iterations iters iter max every interval freq frequency limit timeout workers worker "
-    "threads gpus gpu devices device nodes rank port host local world backend accelerator strategy precision amp fp16 "
-    "bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict dry "
-    "profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
+    "threads gpus gpu tpu tpus devices device nodes rank port host local world backend accelerator strategy precision "
+    "amp fp16 bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict "
+    "dry profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
-    "tqdm dataloader hub multiprocessing only"
+    "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
+    "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial"
 )
+# words of sizes that the data decide: another one is another model, or none
+_OF_DATA: Final = words("input output image img vocab vocabulary height resolution")
+# options that say what is trained, although a word of theirs is one of settings
+_TRAINED: Final = words("max_depth max_features max_leaves max_leaf_nodes max_bin")
 _NOT_TRAINED: Final = words("eval test val valid validation predict")
+_SWITCHES: Final = words("train do_train training fit do_fit do_eval")
 _SHORT_FLAG = re.compile(r"-[^-]")
 
 
@@ -61,26 +67,28 @@ def propose(script: Script, *, python: str) -> Proposal:
         script: with its options.
         python: the command that runs it.
     """
-    prefix, marks, comments = list[str](), list[str](), list[str]()
+    prefix, marks, comments = list(script.given), list[str](), list[str]()
     left: list[tuple[str, str]] = []
     found: dict[Option, Searched] = {}
     for option in script.options:
-        words_of = _given(option, is_hydra=script.is_hydra)
+        words_of = _given(option, script)
         if words_of:
             prefix += words_of
             continue
         one = _searched(option, is_hydra=script.is_hydra)
         if isinstance(one, Searched):
             found[option] = one
+        elif option.is_required and option.default is not None and option.why_left == "":
+            prefix += _as_words(option, str(option.default), script)
         elif option.is_required:
             mark = f"{FILL_IN}_{re.sub(r'[^A-Za-z0-9]+', '_', option.name)}"
-            prefix += _as_words(option, mark, is_hydra=script.is_hydra)
+            prefix += _as_words(option, mark, script)
             marks.append(mark)
         else:
             left.append((option.flag, one))
     kept = _most_important(found)
     left += [(option.flag, "") for option in found if option not in kept]
-    names, placeholder, dropped = _names(kept, is_hydra=script.is_hydra)
+    names, placeholder, dropped = _names(kept, script)
     left += dropped
     parameters = {names[option]: kept[option] for option in names}
     words_all = [python, _quoted(str(script.path)), *([script.subcommand] if script.subcommand else []), *prefix]
@@ -98,30 +106,32 @@ def propose(script: Script, *, python: str) -> Proposal:
     )
 
 
-def _given(option: Option, *, is_hydra: bool) -> list[str]:
+def _given(option: Option, script: Script) -> list[str]:
     """The words of the command for an option that hpo-batch knows: seeds and folders of the trial."""
     if option.is_flag or option.kind in (Kind.LIST, Kind.BOOLEAN, Kind.REAL):
         return []
     if option.words in _SEEDS and option.kind in (Kind.INTEGER, Kind.UNKNOWN):
-        return _as_words(option, "{trial_seed}", is_hydra=is_hydra)
+        return _as_words(option, "{trial_seed}", script)
     is_file = isinstance(option.default, str) and re.search(r"\.\w{1,5}$", option.default) is not None
-    if is_hydra or is_file or option.kind is Kind.INTEGER:
+    if script.is_hydra or is_file or option.kind is Kind.INTEGER:
         return []  # Hydra's own folder is set, and what is written lies in it
     if option.words in _CHECKPOINTS:
-        return _as_words(option, "{checkpoint_dir}", is_hydra=False)
-    return _as_words(option, "{trial_dir}", is_hydra=False) if option.words in _OUTPUTS else []
+        return _as_words(option, "{checkpoint_dir}", script)
+    return _as_words(option, "{trial_dir}", script) if option.words in _OUTPUTS else []
 
 
-def _as_words(option: Option, value: str, *, is_hydra: bool) -> list[str]:
+def _as_words(option: Option, value: str, script: Script) -> list[str]:
     if option.is_positional:
         return [value]
-    return [f"{option.flag}={value}"] if is_hydra else [option.flag, value]
+    return [f"{option.flag}={value}"] if script.is_hydra or script.has_equals else [option.flag, value]
 
 
 def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
     """How to search an option, or why not; empty if its name says it."""
     if option.is_positional:
         return "" if not option.choices else f"one of {', '.join(map(str, option.choices))}"
+    if option.why_left:
+        return option.why_left
     if option.kind is Kind.LIST:
         return "a list, or a form of its own; write it into the command if you need it"
     parts = set(option.words.split("_"))
@@ -129,7 +139,9 @@ def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
         return searched(option) or ""
     # per_device_train_batch_size is no setting of devices; --trainer.* of LightningCLI says how to train
     is_setting = parts & _SETTINGS and not ({"batch", "size"} <= parts and not parts & _NOT_TRAINED)
-    if option.words in _SEEDS or is_setting or option.kind is Kind.PATH or parts & _PATHS:
+    is_of_data = parts & _OF_DATA or option.words.startswith(("in_", "out_"))
+    is_setting = (is_setting or is_of_data) and option.words not in _TRAINED
+    if option.words in _SEEDS | _SWITCHES or is_setting or option.kind is Kind.PATH or parts & _PATHS:
         return ""
     if parts & _NOT_TRAINED or option.name.startswith("trainer."):
         return ""
@@ -155,10 +167,15 @@ def _most_important(found: Mapping[Option, Searched]) -> dict[Option, Searched]:
     return {option: one for option, one in found.items() if option in ranked}
 
 
-def _names(kept: Mapping[Option, Searched], *, is_hydra: bool) -> tuple[dict[Option, str], str, list[tuple[str, str]]]:
+def _names(kept: Mapping[Option, Searched], script: Script) -> tuple[dict[Option, str], str, list[tuple[str, str]]]:
     """The names of parameters, what passes them on in the command, and what cannot be passed beside the others."""
-    if is_hydra:
+    if script.is_hydra:
         return {option: option.name for option in kept}, "{overrides}", []
+    if script.has_equals:
+        # a flag of absl has no value
+        valued = {option: option.name for option in kept if not option.is_flag}
+        dropped = [(option.flag, "a flag beside options with =") for option in kept if option.is_flag]
+        return valued, " ".join(f"--{name}={{{name}}}" for name in valued.values()), dropped
     flags = {option: (option.off if kept[option].is_off else option.flag) for option in kept}
     if any(_SHORT_FLAG.match(flag) for flag in flags.values()):
         # {args} writes two dashes; a flag without a value cannot be written with a placeholder

@@ -6,20 +6,25 @@ choices as they are. A default of a script is the best guess of its author: rang
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Final
 
 from hpo_batch.init.option import Kind, Option
 from hpo_batch.records import is_number
 from hpo_batch.text.metric_names import words
 
-_NOT_RATES: Final = words("scheduler schedule step steps decay gamma warmup factor policy mult patience")
+_NOT_RATES: Final = words(
+    "scheduler schedule step steps decay gamma warmup cooldown factor power policy mult mul patience noise cycle pct "
+    "percent k drop min end final"
+)
 _DECAYS: Final = words("weight_decay wd l1 l2 reg l2_reg lambda reg_lambda reg_alpha weight_decay_rate")
 _WIDTHS: Final = words(
     "batch dim dims hidden width units channels filters embed embedding features heads head size d n bs neurons leaves"
 )
 _SMALL: Final = 0.01
 """up to here a positive number is searched on a logarithmic scale"""
+_NEAR_ONE: Final = 0.9
 _UNSPECIFIC: Final = 9
 
 
@@ -39,13 +44,30 @@ class Searched:
 def is_log_rate(option: Option) -> bool:
     """Whether an option is a learning rate."""
     parts = option.words.split("_")
-    is_rate = "lr" in parts or "learning_rate" in option.words or option.words == "learningrate"
+    is_rate = "lr" in parts or "learning_rate" in option.words or option.words in ("learningrate", "eta")
     takes_number = option.kind in (Kind.REAL, Kind.UNKNOWN) and not option.choices
     return is_rate and takes_number and not set(parts) & _NOT_RATES
 
 
 def searched(option: Option) -> Searched | None:
-    """How to search an option; None if nothing says between which values."""
+    """How to search an option, within what it takes; None if nothing says between which values."""
+    found = _searched(option)
+    return found if found is None or option.low is option.high is None else _within(found, option)
+
+
+def _within(found: Searched, option: Option) -> Searched | None:
+    """A proposal without what the option refuses."""
+    low = -inf if option.low is None else option.low
+    high = inf if option.high is None else option.high
+    if isinstance(found.value, list):
+        kept = [one for one in found.value if isinstance(one, bool | str) or low <= one <= high]
+        return replace(found, value=kept) if len(kept) > 1 else None
+    kind = int if isinstance(found.value["low"], int) else float
+    value = found.value | {"low": kind(max(low, found.value["low"])), "high": kind(min(high, found.value["high"]))}
+    return replace(found, value=value) if value["low"] < value["high"] else None
+
+
+def _searched(option: Option) -> Searched | None:
     if option.choices and not all(isinstance(choice, bool) for choice in option.choices):
         return _choices(option)
     if option.kind is Kind.BOOLEAN:
@@ -99,9 +121,13 @@ def _integer(option: Option) -> Searched | None:
 def _real(option: Option) -> Searched | None:
     default, name = option.default, option.words
     if not isinstance(default, int | float) or isinstance(default, bool):
-        # a decay that is off by default
+        # off by default: a decay has a usual range, and dropout an obvious one
+        if any(part.startswith("drop") for part in name.split("_")):
+            return Searched(value={"low": 0.0, "high": 0.5}, rank=2)
         return Searched(value={"low": 1e-6, "high": 1e-2, "log": True}, rank=2) if name in _DECAYS else None
     default = float(default)
+    if default.is_integer() and set(name.split("_")) & words("batch bs"):
+        return _integer(replace(option, default=int(default)))  # --batch-size with type=float, and half a row is none
     comment = f"the script's default is {default:g}"
     if any(part.startswith("drop") for part in name.split("_")) and 0 <= default < 1:
         return Searched(value={"low": 0.0, "high": 0.5 if default <= 0.5 else 0.9}, comment=comment, rank=2)
@@ -114,6 +140,10 @@ def _real(option: Option) -> Searched | None:
         return None
     if default <= _SMALL:
         return Searched(value=_log(default), comment=f"log; {comment}", rank=6)
+    if _NEAR_ONE <= default < 1:
+        # discounts and averages: how far from 1 is what matters
+        low, high = max(0.5, 1 - 10 * (1 - default)), 1 - (1 - default) / 10
+        return Searched(value={"low": _short(low, 6), "high": _short(high, 6)}, comment=comment, rank=6)
     high = min(1.0, 2 * default) if default < 1 else 2 * default
     return Searched(value={"low": _short(default / 2), "high": _short(high)}, comment=comment, rank=6)
 
@@ -122,6 +152,6 @@ def _log(default: float) -> dict[str, Any]:
     return {"low": _short(default / 10), "high": _short(default * 10), "log": True}
 
 
-def _short(value: float) -> float:
-    """Three digits: 0.00030000000000000003 is nobody's number."""
-    return float(f"{value:.3g}")
+def _short(value: float, digits: int = 3) -> float:
+    """Few digits: 0.00030000000000000003 is nobody's number."""
+    return float(f"{value:.{digits}g}")

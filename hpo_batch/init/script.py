@@ -10,14 +10,16 @@ from typing import Final
 from hpo_batch.errors import UserError
 from hpo_batch.init import hydra
 from hpo_batch.init.help_text import LIMIT_S, Help, NoHelp, ask
+from hpo_batch.init.modules import parsed, read_text
 from hpo_batch.init.option import Kind, Option, Script
+from hpo_batch.init.overrides import config_file, variables
 from hpo_batch.init.propose import without_duplicates
-from hpo_batch.init.source import Source, parsed, read_source, read_text
+from hpo_batch.init.source import Source, read_source
 from hpo_batch.text.names import listed
 
 _TRAINING: Final = ("train", "fit", "run", "main", "finetune", "fine-tune")
 """subcommands that train, if the user names none"""
-_KNOWN: Final = "argparse, click, typer, tyro, jsonargparse, Hydra"
+_KNOWN: Final = "argparse, click, typer, tyro, jsonargparse, Hydra, absl, fire"
 
 
 def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LIMIT_S) -> Script:
@@ -38,11 +40,18 @@ def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LI
         options, notes = hydra.read_options(path, tree)
         if options:
             return Script(path=path, text=text, options=options, is_hydra=True, notes=notes)
+    if options := variables(path, tree):
+        return Script(path=path, text=text, options=options, has_equals=True)
     if not source.parsers:
         raise UserError(
             f"'{path}' reads no options that init knows ({_KNOWN}), and a sweep needs something to set; "
             "'hpo-batch init --command' writes a script that has some"
         )
+    entries, named = config_file(path, tree)
+    if entries:
+        name = named.partition("=")[0]
+        others = [option for option in source.options if option.flag != name]
+        return Script(path=path, text=text, options=(*entries, *others), has_equals=True, given=(named,))
     if source.is_whole:
         name = _chosen(path, tuple(source.of_subcommands), subcommand)
         options = source.of_subcommands[name] if name else source.options
@@ -62,9 +71,14 @@ def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: st
     if isinstance(answer, Help):
         known = {option.flag: option for option in (*source.options, *source.of_subcommands.get(name, ()))}
         options = [_completed(option, known.get(option.flag), source.fields) for option in answer.options]
-        return _script(path, text, tuple(options), name, ())
+        if "fire" in source.parsers:
+            options = [_of_python(option) for option in options]
+        found = _script(path, text, tuple(options), name, ())
+        # TrainingArguments do nothing without; both take an optional value, which is true
+        switches = tuple(f"--{one.name}" for one in options if one.name in ("do_train", "do_eval"))
+        return replace(found, given=switches) if "HfArgumentParser" in source.parsers else found
     assert isinstance(answer, NoHelp)
-    if not source.options and not source.of_subcommands:
+    if not source.options and not any(source.of_subcommands.values()):
         raise UserError(
             f"'{path}': '{python} {path} --help' shows no options: {answer.why}. Make it work, or write the sweep by "
             "hand: docs/objective.md, A command"
@@ -101,7 +115,15 @@ def _completed(option: Option, read: Option | None, fields: Mapping[str, Option]
         is_required=read.is_required or option.is_required,
         is_flag=read.is_flag,
         off=read.off or option.off,
+        why_left=read.why_left,
     )
+
+
+def _of_python(option: Option) -> Option:
+    """fire reads values as Python does: true is a text."""
+    if option.kind is not Kind.BOOLEAN:
+        return option
+    return replace(option, kind=Kind.TEXT, choices=("True", "False"), default=str(option.default), is_flag=False)
 
 
 def _chosen(path: Path, names: Sequence[str], wanted: str) -> str:

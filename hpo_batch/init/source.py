@@ -3,51 +3,37 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from hpo_batch.errors import UserError
+from hpo_batch.init.declared import (
+    DEFINES,
+    called,
+    declared,
+    defined,
+    destination,
+    is_literal,
+    switched,
+    without_effect,
+)
 from hpo_batch.init.fields import dataclasses_in, fields_of
-from hpo_batch.init.option import Kind, Option, kind_of
-from hpo_batch.records import Value
+from hpo_batch.init.literals import NONE, Constants, constants_of, literal
+from hpo_batch.init.modules import local_modules, parsed
+from hpo_batch.init.option import Option
 
 PARSERS: Final = (
-    *(
-        "argparse",
-        "click",
-        "typer",
-        "tyro",
-        "jsonargparse",
-        "hydra",
-        "fire",
-        "absl",
-        "simple_parsing",
-        "configargparse",
-    ),
+    *("argparse", "click", "typer", "tyro", "jsonargparse", "hydra", "fire", "absl", "simple_parsing"),
+    *("configargparse", "tap", "cyclopts", "pyrallis", "draccus", "docopt"),
     *("HfArgumentParser", "LightningCLI"),
 )
 """names in the source of a script that reads options"""
-_BYTES: Final = 4 << 20
-_MOST_MODULES: Final = 30
-_KINDS: Final = {
-    "int": Kind.INTEGER,
-    "INT": Kind.INTEGER,
-    "IntRange": Kind.INTEGER,
-    "float": Kind.REAL,
-    "FLOAT": Kind.REAL,
-    "FloatRange": Kind.REAL,
-    "str": Kind.TEXT,
-    "STRING": Kind.TEXT,
-    "Path": Kind.PATH,
-    "File": Kind.PATH,
-    "FileType": Kind.PATH,
-    "bool": Kind.BOOLEAN,
-    "BOOL": Kind.BOOLEAN,
-    "str2bool": Kind.BOOLEAN,
-    "strtobool": Kind.BOOLEAN,
-}
+_PARSER_CLASSES: Final = ("ArgumentParser", "ArgParser")
+# what click 8.2 drops from the name of a function
+_SUFFIXES: Final = ("_command", "_cmd", "_group", "_grp")
+_DECLARING: Final = frozenset(("add_argument", "option", "argument", *DEFINES))
+_HARMLESS: Final = ("pass_context", "pass_obj", "version_option", "help_option", "command", "option", "argument")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,65 +50,30 @@ class Source:
     """whether everything in it was understood, so that the script need not be asked"""
 
 
-def read_text(path: Path) -> str:
-    """The text of a script.
-
-    Raises:
-        UserError: there is no such file, or it is not a text.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(_BYTES).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"no script '{path}'") from None
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"'{path}' is not a Python script: {error}") from error
-
-
 def read_source(path: Path, text: str) -> Source:
-    """Read a script, and the modules beside it that it imports if it names no options itself.
+    """Read a script, and the modules beside it if it does not name all of its options itself.
 
     Raises:
         UserError: it is not valid Python.
     """
     tree = parsed(path, text)
-    trees: list[ast.AST] = [tree]
-    names = _names(tree)
-    if not names & set(PARSERS) or not _has_options(tree):
-        trees += list(_local_modules(path.parent, tree))
+    trees: list[ast.Module] = [tree]
+    if not _names(tree) & set(PARSERS) or not _has_options(tree) or not _reads_alone(tree):
+        trees += list(local_modules(path, tree))
     parsers = frozenset(set(PARSERS) & set().union(*map(_names, trees)))
     found = _Found()
     for one in trees:
         found.read(one)
-    is_whole = bool(parsers) and parsers <= {"argparse", "click"} and found.is_whole and bool(found.by_receiver)
+    if "" in found.by_receiver and "absl" not in parsers:
+        parsers |= {"absl"}  # tf.app.flags is that of absl
+    is_alone = parsers <= {"argparse", "click"} and _reads_alone(tree) and sum(map(_has_options, trees)) == 1
     return Source(
         parsers=parsers,
         options=found.main,
         of_subcommands=found.of_subcommands,
         fields=_fields(trees),
-        is_whole=is_whole,
+        is_whole=found.is_whole and bool(found.by_receiver) and (is_alone or parsers == {"absl"}),
     )
-
-
-def parsed(path: Path, text: str) -> ast.Module:
-    """The syntax tree of a script; raises UserError if it is not valid Python."""
-    if path.suffix not in (".py", ""):
-        raise UserError(f"'{path}' is not a Python script; docs/objective.md says how a sweep runs other commands")
-    try:
-        return ast.parse(text, filename=str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        where = f"{path}:{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else str(path)
-        raise UserError(f"{where}: not valid Python: {getattr(error, 'msg', error)}") from None
-
-
-def called(node: ast.AST) -> str:
-    """The last part of a call's name: ``add_argument`` of ``parser.add_argument(...)``."""
-    function = node.func if isinstance(node, ast.Call) else node
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
 
 
 def _names(tree: ast.AST) -> set[str]:
@@ -131,7 +82,7 @@ def _names(tree: ast.AST) -> set[str]:
         match node:
             case ast.Import(names=names):
                 found |= {alias.name.partition(".")[0] for alias in names}
-            case ast.ImportFrom(module=str(module), names=names):
+            case ast.ImportFrom(module=str(module), names=names, level=0):
                 found |= {module.partition(".")[0]} | {alias.name for alias in names}
             case ast.Attribute(attr=name) if name in PARSERS:
                 found.add(name)
@@ -149,35 +100,37 @@ def _fields(trees: Sequence[ast.AST]) -> dict[str, Option]:
 
 
 def _has_options(tree: ast.AST) -> bool:
-    return any(
-        isinstance(node, ast.Call) and called(node) in ("add_argument", "option", "argument") for node in ast.walk(tree)
-    )
+    return any(isinstance(node, ast.Call) and called(node) in _DECLARING for node in ast.walk(tree))
 
 
-def _local_modules(folder: Path, tree: ast.AST) -> Iterator[ast.AST]:
-    """Modules beside the script, and those that they import in turn."""
-    todo, seen = [tree], set[Path]()
-    while todo and len(seen) < _MOST_MODULES:
-        for name in sorted(_modules(todo.pop())):
-            path = folder / f"{name.replace('.', '/')}.py"
-            if path in seen or not path.is_file():
-                continue
-            seen.add(path)
-            try:
-                one = parsed(path, read_text(path))
-            except UserError:
-                continue
-            todo.append(one)
-            yield one
+def _reads_alone(tree: ast.AST) -> bool:
+    """Whether no parser goes to, or comes from, functions that stand elsewhere: ``Model.add_arguments(parser)``."""
+    here = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    parsers = _parsers_in(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or called(node) in here:
+            continue
+        handed = [*node.args, *(k.value for k in node.keywords if k.arg != "parents")]
+        if any(ast.unparse(one) in parsers for one in handed if isinstance(one, ast.Name | ast.Attribute)):
+            return False
+        for parents in (k.value for k in node.keywords if k.arg == "parents"):
+            known = parsers | here
+            if not isinstance(parents, ast.List | ast.Tuple):
+                return False
+            if not all((called(one) or ast.unparse(one)) in known for one in parents.elts):
+                return False
+    return True
 
 
-def _modules(tree: ast.AST) -> set[str]:
+def _parsers_in(tree: ast.AST) -> set[str]:
+    """Variables that hold a parser."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        match node:
+            case ast.Assign(targets=targets, value=ast.Call() as call) if called(call) in _PARSER_CLASSES:
+                found |= {ast.unparse(target) for target in targets}
+            case ast.Call(func=ast.Attribute(attr="add_argument", value=receiver)):
+                found.add(ast.unparse(receiver))
     return found
 
 
@@ -189,22 +142,40 @@ class _Found:
         """the variable that the parser is in, or the function that click decorates"""
         self.subcommands: dict[str, str] = {}
         """receiver -> subcommand"""
+        self.parents: dict[str, list[str]] = {}
+        """receiver of a subcommand -> those whose options it has too"""
+        self.required: set[object] = set()
+        """names of flags of absl"""
         self.is_whole = True
+        self._constants: Constants = NONE
+        self._switches: dict[tuple[str, str], list[tuple[Option, bool]]] = {}
+        """receiver and destination -> flags of argparse, and what each of them gives"""
+        self._defaults: dict[str, object] = {}
+        """of ``set_defaults``"""
 
     @property
     def main(self) -> tuple[Option, ...]:
         return tuple(
-            option for name, options in self.by_receiver.items() if name not in self.subcommands for option in options
+            replace(option, is_required=option.is_required or option.name in self.required)
+            for name, options in self.by_receiver.items()
+            if name not in self.subcommands
+            for option in options
         )
 
     @property
     def of_subcommands(self) -> dict[str, tuple[Option, ...]]:
-        return {command: tuple(self.by_receiver.get(name, ())) for name, command in self.subcommands.items()}
+        return {
+            command: tuple(
+                option for one in (*self.parents.get(name, ()), name) for option in self.by_receiver.get(one, ())
+            )
+            for name, command in self.subcommands.items()
+        }
 
-    def read(self, tree: ast.AST) -> None:
+    def read(self, tree: ast.Module) -> None:
+        self._constants = {**self._constants, **constants_of(tree)}
         for node in ast.walk(tree):
             match node:
-                case ast.FunctionDef():
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
                     self._read_click(node)
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call) if called(call) == "add_parser":
                     self._add_subcommand(name, call)
@@ -212,9 +183,18 @@ class _Found:
                     self.is_whole = False  # one call for several options
                 case ast.Call(func=ast.Attribute(attr="add_argument", value=receiver)):
                     self._read_argument(node, ast.unparse(receiver))
-                case ast.Call() if called(node) in ("set_defaults", "parents"):
+                case ast.Call() if called(node).startswith("DEFINE_"):
+                    self._read_flag(node)
+                case ast.Call() if called(node) in ("mark_flag_as_required", "mark_flags_as_required"):
+                    self.required |= {word.value for word in ast.walk(node) if isinstance(word, ast.Constant)}
+                case ast.Call() if called(node) == "set_defaults":
+                    self._set_defaults(node)
+                case ast.Call() if called(node) in ("add_command", "add_typer"):
                     self.is_whole = False
+        self._resolve_switches()
         self._resolve_groups(tree)
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "add_parser"]
+        self.is_whole = self.is_whole and len(calls) <= len(self.subcommands)
 
     def _resolve_groups(self, tree: ast.AST) -> None:
         """Options of a group belong to the parser that the group is of."""
@@ -230,157 +210,77 @@ class _Found:
                     self.by_receiver.setdefault(ast.unparse(of), []).extend(options)
 
     def _add_subcommand(self, receiver: str, call: ast.Call) -> None:
-        name = _literal(call.args[0]) if call.args else None
-        if isinstance(name, str):
-            self.subcommands[receiver] = name
-        else:
+        name = literal(call.args[0]) if call.args else None
+        if not isinstance(name, str):
             self.is_whole = False
+            return
+        self.subcommands[receiver] = name
+        for parents in (k.value for k in call.keywords if k.arg == "parents"):
+            if isinstance(parents, ast.List | ast.Tuple) and all(isinstance(one, ast.Name) for one in parents.elts):
+                self.parents[receiver] = [ast.unparse(one) for one in parents.elts]
+            else:
+                self.is_whole = False
 
     def _read_argument(self, call: ast.Call, receiver: str) -> None:
-        option = _option(call)
+        option = declared(call, self._constants)
         if option is None:
             self.is_whole = False
         elif option.flag not in ("--help", "--version"):
-            self.is_whole = self.is_whole and _is_literal(call)
+            self.is_whole = self.is_whole and is_literal(call, self._constants)
             self.by_receiver.setdefault(receiver, []).append(option)
+            if gives := switched(call):
+                switch = (receiver, destination(call, option))
+                self._switches.setdefault(switch, []).append((option, gives == "store_true"))
 
-    def _read_click(self, function: ast.FunctionDef) -> None:
-        calls = [one for one in function.decorator_list if isinstance(one, ast.Call)]
-        if not any(called(one) in ("option", "argument") for one in calls):
+    def _read_flag(self, call: ast.Call) -> None:
+        """A flag of absl, which any module may define."""
+        option = defined(call, self._constants)
+        if option is None:
+            self.is_whole = False
+        else:
+            self.by_receiver.setdefault("", []).append(option)
+
+    def _set_defaults(self, call: ast.Call) -> None:
+        for keyword in call.keywords:
+            if keyword.arg is None:
+                self.is_whole = False  # set_defaults(**config)
+            elif (value := literal(keyword.value, self._constants)) is not None:
+                self._defaults[keyword.arg] = value
+                self.is_whole = self.is_whole and isinstance(value, bool)
+
+    def _resolve_switches(self) -> None:
+        """Of ``--freeze`` and ``--no-freeze``, which set one value, that is searched which changes it."""
+        for (receiver, name), flags in self._switches.items():
+            holds = bool(self._defaults.get(name, len(flags) == 1 and not flags[0][1]))
+            changes = next((flag for flag, gives in flags if gives != holds), None)
+            for flag, _ in flags:
+                if flag is changes or flag.why_left or flag not in self.by_receiver.get(receiver, ()):
+                    continue
+                other = replace(flag, why_left=f"see {changes.flag}") if changes else without_effect(flag)
+                options = self.by_receiver[receiver]
+                options[options.index(flag)] = other
+
+    def _read_click(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        names = {called(one) for one in function.decorator_list}
+        if not names & {"option", "argument"}:
             return
-        groups = [ast.unparse(one.func) for one in calls if called(one) == "command"]
-        if any(not name.startswith("click.") and "." in name for name in groups):  # @cli.command() of a group
-            self.subcommands[function.name] = function.name.replace("_", "-")
-        for call in calls:
+        if names - set(_HARMLESS) - {"group"} or "group" in names:
+            self.is_whole = False  # decorators of the script's own may add options; options before a subcommand
+        for one in function.decorator_list:
+            made = ast.unparse(one.func if isinstance(one, ast.Call) else one)
+            if called(one) == "command" and "." in made and not made.startswith("click."):  # @cli.command() of a group
+                self._add_click(function.name, one)
+        for call in (one for one in function.decorator_list if isinstance(one, ast.Call)):
             if called(call) in ("option", "argument"):
                 self._read_argument(call, function.name)
 
-
-def _option(call: ast.Call) -> Option | None:
-    """The option of one call; None if it cannot be known without running the script."""
-    words = [_literal(argument) for argument in call.args]
-    if not words or not all(isinstance(word, str) for word in words) or any(k.arg is None for k in call.keywords):
-        return None
-    given = {str(k.arg): k.value for k in call.keywords}
-    names = [str(word) for word in words]
-    of_click = called(call) in ("option", "argument")
-    flags = [name for name in names if name.startswith("-")]
-    first = max(flags, key=lambda flag: (flag.startswith("--"), len(flag)), default=names[0])
-    flag, _, off = (part.strip() for part in first.partition("/"))
-    option = Option(
-        flag=flag,
-        off=off,
-        kind=_kind(given),
-        default=_value(given.get("default")),
-        choices=_choices(given),
-        is_positional=not flags or called(call) == "argument",
-        is_required=_is_true(given.get("required")),
-    )
-    return _as_click(option, given) if of_click else _as_argparse(option, given)
-
-
-def _is_literal(call: ast.Call) -> bool:
-    """Whether the default and the choices stand in the source, and are not computed by it."""
-    given = [k.value for k in call.keywords if k.arg in ("default", "choices")]
-    return all(_literal(node) is not None or ast.unparse(node) == "None" for node in given)
-
-
-def _as_argparse(option: Option, given: dict[str, ast.expr]) -> Option:
-    action = _literal(given["action"]) if "action" in given else None
-    if "action" in given and called(given["action"]) == "BooleanOptionalAction":
-        off = f"--no-{option.flag.removeprefix('--')}"
-        option = replace(option, kind=Kind.BOOLEAN, is_flag=True, off=off)
-    elif action in ("store_true", "store_false"):
-        return replace(option, kind=Kind.BOOLEAN, is_flag=True, default=False)
-    elif action in ("append", "extend", "append_const") or ("nargs" in given and _literal(given["nargs"]) != "?"):
-        option = replace(option, kind=Kind.LIST)
-    elif action not in (None, "store"):
-        # count, version, help, and actions of the script's own
-        return replace(option, kind=Kind.LIST, is_required=False)
-    if "type" in given and called(given["type"]) == "bool":
-        option = replace(option, kind=Kind.LIST)  # bool("false") is true
-    if option.is_positional:
-        optional = "nargs" in given and _literal(given["nargs"]) in ("?", "*")
-        option = replace(option, is_required=not optional)
-    if "type" not in given and not option.is_flag and option.kind is Kind.UNKNOWN:
-        return replace(option, kind=Kind.TEXT)  # argparse hands the text to the script, whatever the default is
-    return _with_kind(option)
-
-
-def _as_click(option: Option, given: dict[str, ast.expr]) -> Option:
-    if _is_true(given.get("is_flag")) or option.off:
-        option = replace(option, kind=Kind.BOOLEAN, is_flag=True, default=option.default or False)
-    elif _is_true(given.get("multiple")) or _is_true(given.get("count")) or "nargs" in given:
-        option = replace(option, kind=Kind.LIST)
-    if option.is_positional:
-        option = replace(option, is_required="default" not in given and _literal_of(given, "required") is not False)
-    return _with_kind(option)
-
-
-def _with_kind(option: Option) -> Option:
-    """A type that was not given follows from the default, as in click; argparse's is text."""
-    if option.kind is Kind.UNKNOWN:
-        kind = kind_of(option.choices[0] if option.choices else option.default)
-        return replace(option, kind=kind)
-    if option.kind is Kind.REAL and isinstance(option.default, int) and not isinstance(option.default, bool):
-        return replace(option, default=float(option.default))
-    return option
-
-
-def _kind(given: dict[str, ast.expr]) -> Kind:
-    if "type" not in given:
-        return Kind.UNKNOWN
-    return _KINDS.get(called(given["type"]), Kind.UNKNOWN)
-
-
-def _choices(given: dict[str, ast.expr]) -> tuple[Value, ...]:
-    node = given.get("choices")
-    if node is None and "type" in given and called(given["type"]) == "Choice":
-        call = given["type"]
-        node = call.args[0] if isinstance(call, ast.Call) and call.args else None
-    values = _literal(node) if node is not None else None
-    if isinstance(values, range):
-        values = list(values)
-    if not isinstance(values, list | tuple | set | frozenset):
-        return ()
-    plain = [value for value in values if isinstance(value, bool | int | float | str)]
-    return tuple(sorted(plain, key=str) if isinstance(values, set | frozenset) else plain)
-
-
-def _value(node: ast.expr | None) -> Value | None:
-    value = _literal(node) if node is not None else None
-    return value if isinstance(value, bool | int | float | str) else None
-
-
-def _is_true(node: ast.expr | None) -> bool:
-    return node is not None and _literal(node) is True
-
-
-def _literal_of(given: dict[str, ast.expr], key: str) -> object:
-    return _literal(given[key]) if key in given else None
-
-
-def _literal(node: ast.expr) -> object:
-    """The value of a literal, of ``range(3)`` and of simple arithmetic such as ``2**10``; None if it is neither."""
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        pass
-    match node:
-        case ast.Call(func=ast.Name(id="range"), args=[*arguments]) if 0 < len(arguments) < 4:
-            ends = [_literal(one) for one in arguments]
-            if all(isinstance(end, int) and abs(end) < 1000 for end in ends):
-                return range(*ends)  # type: ignore[call-overload]
-        case ast.BinOp(left=left, op=op, right=right):
-            return _computed(_literal(left), op, _literal(right))
-    return None
-
-
-def _computed(a: object, op: ast.operator, b: object) -> object:
-    numbers = isinstance(a, int | float) and isinstance(b, int | float) and abs(a) < 1e6 and abs(b) < 64
-    if numbers and isinstance(op, ast.Mult | ast.Div | ast.Pow) and not (isinstance(op, ast.Div) and not b):
-        assert isinstance(a, int | float)
-        assert isinstance(b, int | float)
-        value: Any = a * b if isinstance(op, ast.Mult) else a / b if isinstance(op, ast.Div) else a**b
-        return value if isinstance(value, int | float) else None
-    return None
+    def _add_click(self, function: str, decorator: ast.expr) -> None:
+        given = (
+            [*decorator.args, *(k.value for k in decorator.keywords if k.arg == "name")]
+            if isinstance(decorator, ast.Call)
+            else []
+        )
+        named = literal(given[0]) if given else None
+        self.subcommands[function] = named if isinstance(named, str) else function.replace("_", "-")
+        if function.endswith(_SUFFIXES) and not named:
+            self.is_whole = False

@@ -14,11 +14,15 @@ from hpo_batch.init.propose import Proposal
 from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
-from hpo_batch.text.names import plain_name
+from hpo_batch.text.names import listed, plain_name
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
 _COLUMNS: Final = 110
+_NO_NAMES: Final = ("", "train", "main", "run", "training", "src", "scripts", "code", "python", "tools", "bin", "cli")
+"""of scripts and their folders, which tell nobody what is trained"""
+_MOST_LEFT: Final = 40
+"""options named in a comment; the trainer of Hugging Face has 120"""
 
 
 def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, study: str, template: str | None) -> str:
@@ -70,8 +74,9 @@ def job_template(template: str | None) -> str:
 def study_name(folder: Path, script: Path | None) -> str:
     """A study's name from that of a script, or of its folder where scripts have no names."""
     stem = script.stem if script is not None else ""
-    words = [stem] if stem not in ("", "train", "main", "run", "training") else []
-    for text in [*words, folder.absolute().name, stem]:
+    words = [stem] if stem not in _NO_NAMES else []
+    place = next((one for one in (folder.absolute(), *folder.absolute().parents) if one.name not in _NO_NAMES), folder)
+    for text in [*words, place.name, stem]:
         with contextlib.suppress(ValueError):  # such as 2026-11, which would mean trials
             return checked_name(plain_name(text))
     return "first-sweep"
@@ -89,18 +94,23 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield 'direction = "minimize"             # or "maximize"'
     else:
         if not metric.is_reported:
-            yield from _commented(
-                f"{script.path.name} prints it, and does not report it yet: after each epoch, "
-                f"hpo_batch.report(epoch, {_argument(metric.name)})"
-            )
+            how = f"add {metric.callback}()" if metric.callback else f"after each epoch, {_report(metric)}"
+            yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
 
 
-def _argument(name: str) -> str:
-    return f"{name}={name}" if name.isidentifier() else f'{{"{name}": ...}}'
+def _who(script: Script, metric: Metric) -> str:
+    return f"a module of {script.path.name}" if metric.is_elsewhere else script.path.name
+
+
+def _report(metric: Metric) -> str:
+    """The call that reports what the script prints."""
+    value = metric.variable or "..."
+    named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
+    return f"hpo_batch.report(epoch, {named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -132,7 +142,7 @@ def _space(proposal: Proposal) -> Iterator[str]:
     for flag, why in proposal.left:
         why_left.setdefault(printable(why), []).append(printable(flag))
     for why, flags in sorted(why_left.items(), key=lambda one: one[0] == ""):  # those without a reason last
-        yield from _commented(", ".join(flags) + (f": {why}" if why else ""), indent="  ")
+        yield from _commented(listed(flags, most=_MOST_LEFT) + (f": {why}" if why else ""), indent="  ")
 
 
 def _constraints(proposal: Proposal) -> Iterator[str]:
@@ -157,10 +167,15 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
         steps.append(
             f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
         )
+    elif metric.callback:
+        steps.append(
+            f"{name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the callbacks of "
+            "its trainer; docs/integrations.md"
+        )
     elif not metric.is_reported:
         steps.append(
-            f"{name} prints {metric.name} and does not report it: add 'import hpo_batch' and, after each epoch, "
-            f"'hpo_batch.report(epoch, {_argument(metric.name)})'"
+            f"{_who(script, metric)} prints {metric.name} and does not report it: add 'import hpo_batch' and, after "
+            f"each epoch, '{_report(metric)}'"
         )
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")

@@ -13,10 +13,10 @@ from hpo_batch import processes
 from hpo_batch.errors import UserError
 from hpo_batch.files import write_files
 from hpo_batch.init.metric import guess
+from hpo_batch.init.modules import local_modules, parsed
 from hpo_batch.init.propose import propose
 from hpo_batch.init.script import read_script
 from hpo_batch.init.site import site_template
-from hpo_batch.init.source import parsed
 from hpo_batch.init.sweep_text import job_template, next_steps, study_name, sweep_text
 from hpo_batch.shipped import shipped
 
@@ -49,7 +49,7 @@ class Started:
             UserError: one of them is there already.
             StorageError: one cannot be written.
         """
-        write_files(self.files, what="the sweep")
+        write_files(self.files)
 
 
 def from_starter(kind: str, *, sweep: Path, environ: Mapping[str, str]) -> Started:
@@ -92,7 +92,8 @@ def from_script(named: str, *, sweep: Path, environ: Mapping[str, str]) -> Start
     path, subcommand = _split(named)
     python = interpreter()
     script = read_script(path, subcommand=subcommand, python=python)
-    metric = guess(parsed(path, script.text), script.text)
+    tree = parsed(path, script.text)
+    metric = guess(tree, *local_modules(path, tree))
     proposal = propose(script, python=python)
     template, note = site_template(environ)
     study = study_name(path.absolute().parent, path)

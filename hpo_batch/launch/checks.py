@@ -63,6 +63,11 @@ def objective_warnings(sweep: Sweep) -> list[str]:
             find_function(objective.function)
         except UserError as error:
             missing.append(f"objective.function: {error}")
+        if objective.preload is not None:
+            try:
+                find_function(objective.preload)
+            except UserError as error:
+                missing.append(f"objective.preload: {error}")
         if sweep.job.fuse != "auto" and sweep.job.fused > 1:
             try:
                 find_function(many_of(objective.function))

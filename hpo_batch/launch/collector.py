@@ -29,6 +29,7 @@ from hpo_batch.sweep.controls import check_line
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.tables import to_raw
 from hpo_batch.sweep.templates import merge, read_template
+from hpo_batch.text.numbers import count
 
 TEMPLATE = "collector"
 # keys that the collector takes from the workers' job if its template does not set them: who pays, and how to run Python
@@ -145,7 +146,7 @@ def why_not(
     if later:
         return f"there is a later submission ({later[-1].id}), by hand or with its own collector"
     if mine.resumes >= sweep.job.auto_resume:
-        return f"already resumed {mine.resumes} times (job.auto_resume = {sweep.job.auto_resume})"
+        return f"already resumed {count(mine.resumes, 'time')} (job.auto_resume = {sweep.job.auto_resume})"
     tripped = why_tripped(sweep, state)
     if tripped:
         return str(tripped)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, replace
+from dataclasses import MISSING, asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.checks import describe_imports, describe_sharing, line
 from hpo_batch.launch.task_layout import gpus_of, no_machine_named, shape_of
 from hpo_batch.objective.load import find_function, import_function
 from hpo_batch.objective.mistakes import doubts as objective_doubts
+from hpo_batch.objective.small_models import why_no_gain
 from hpo_batch.records import Value
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.space.cells import expected_distinct, size
@@ -25,8 +27,9 @@ from hpo_batch.sweep.planned import planned_trials
 from hpo_batch.sweep.samplers import SAMPLERS
 from hpo_batch.sweep.schema import Objective, Sweep
 from hpo_batch.sweep.size import architecture_size, target
-from hpo_batch.sweep.tables import TableKey, keys_of, meanings, tables_in
+from hpo_batch.sweep.tables import keys_of, meanings, tables_in
 from hpo_batch.sweep.walltime import format_walltime
+from hpo_batch.text.numbers import count
 
 OURS = "hpo_batch."
 # configurations whose size is computed; the user's n_params function may build a model for each
@@ -120,7 +123,8 @@ def _space_lines(sweep: Sweep) -> list[str]:
         lines.append(
             line(
                 "architecture",
-                f"{cells} valid cells over {', '.join(names)}: {trials} trials can reach {min(trials, cells)}, "
+                f"{count(cells, 'valid cell')} over {', '.join(names)}: {count(trials, 'trial')} can reach "
+                f"{min(trials, cells)}, "
                 f"random draws {expected_distinct(trials, cells):.1f}",
             )
         )
@@ -145,8 +149,11 @@ def _parameter_count_lines(sweep: Sweep, warned: list[str], *, import_code: bool
     if any("n_params" in constraint.names for constraint in bounded.constraints.values()):
         rare = rarely_valid(bounded, also_finite=True)
         warned += [f"space.constraints: {rare}"] if rare else []
+    if small := why_no_gain(max(counts), ranks=sweep.job.ranks):
+        warned.append(small)
     label = f"{sweep.budget} is " if sweep.budget else ""
-    return [line("parameters", f"{label}{_short(min(counts))} to {_short(max(counts))} (from {name})")]
+    low, high = _short(min(counts)), _short(max(counts))
+    return [line("parameters", f"{label}{low}{f' to {high}' if high != low else ''} (from {name})")]
 
 
 def _counts(sweep: Sweep, count: Callable[[Mapping[str, Value]], int]) -> Iterator[int]:
@@ -200,7 +207,7 @@ def _sampler_warnings(sweep: Sweep) -> list[str]:
 
 def _import_warnings(objective: Objective) -> list[str]:
     failed = []
-    for key in ("function", "n_params"):
+    for key in ("function", "n_params", "preload"):
         name = getattr(objective, key)
         if name is not None:
             try:
@@ -213,22 +220,61 @@ def _import_warnings(objective: Objective) -> list[str]:
 def describe_schema() -> Iterator[str]:
     """The reference of the TOML: every key with its default and meaning, from the schema."""
     yield "The tables of a sweep file. [space] is described in docs/sweep-toml.md."
+    table = ""
+    for one in schema_keys():
+        if one.name == "":
+            yield f"\n{one.table}  {one.meaning}"
+        else:
+            if one.table != table:
+                yield f"\n{one.table}"
+            yield f"  {one.name:<16} {_default(one)}{one.meaning}"
+        table = one.table
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaKey:
+    """One key of the TOML."""
+
+    table: str
+    """as it stands in a file: ``[study]``, ``[[trial]]``"""
+    name: str
+    """empty for a table whose keys are the user's, such as ``[space]``"""
+    required: bool
+    default: Any
+    """None if it is required, or has none"""
+    meaning: str
+
+    def as_json(self) -> dict[str, Any]:
+        """With a default of its own class as text."""
+        known = self.default is None or isinstance(self.default, str | int | float | bool | list | tuple | dict)
+        return {**asdict(self), "default": self.default if known else str(self.default)}
+
+
+def schema_keys() -> Iterator[SchemaKey]:
+    """Every key of the TOML, in the order of the schema."""
     meaning = meanings(Sweep)
     for key in keys_of(Sweep):
         tables = tables_in(key.annotation)
         if key.name == "budget":
-            yield "\n[[budget]]  one study per budget: a name, and any table of the file merged over it"
+            text = "one study per budget: a name, and any table of the file merged over it"
+            yield SchemaKey(table="[[budget]]", name="", required=False, default=None, meaning=text)
         elif not tables:
-            yield f"\n[{key.name}]  {meaning.get(key.attribute, '')}"
+            text = meaning.get(key.attribute, "")
+            yield SchemaKey(table=f"[{key.name}]", name="", required=False, default=None, meaning=text)
         else:
-            yield f"\n[{key.name}]" if key.name != "trial" else "\n[[trial]]"
             inside = meanings(tables[0])
             for inner in keys_of(tables[0]):
-                yield f"  {inner.name:<16} {_default(inner)}{inside.get(inner.attribute, '')}"
+                yield SchemaKey(
+                    table=f"[{key.name}]" if key.name != "trial" else "[[trial]]",
+                    name=inner.name,
+                    required=inner.default is MISSING,
+                    default=None if inner.default is MISSING else inner.default,
+                    meaning=inside.get(inner.attribute, ""),
+                )
 
 
-def _default(key: TableKey) -> str:
-    if key.default is MISSING:
+def _default(key: SchemaKey) -> str:
+    if key.required:
         return "(required) "
     if key.default is None or key.default == () or key.default == {} or key.default == "":
         return ""

@@ -17,6 +17,7 @@ from hpo_batch.study.stopped import Stopped
 from hpo_batch.sweep.difference import Change
 from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.sweep.walltime import format_walltime
+from hpo_batch.text.numbers import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,8 @@ class Plan:
         if self.standing.nothing_left is not None:
             return f"{self.standing.nothing_left.text}: no workers started"
         if self.standing.remaining == 0:
-            return f"all {self.standing.finished} trials are finished: nothing to do"
+            n = self.standing.finished
+            return f"{'the only trial is' if n == 1 else f'all {n} trials are'} finished: nothing to do"
         if self.standing.live_workers == 1:
             return "1 worker is already running; none added"
         return f"{self.standing.live_workers} workers are already running; none added"
@@ -134,7 +136,7 @@ class Plan:
         head = [f"study {self.home.name} in {self.home.path}"]
         head += [f"  changed: {line}" for line in self.change.lines]
         head += [f"  {self.change.stays}"] if self.change.stays else []
-        trials = f"{self.standing.remaining} trials to finish"
+        trials = f"{count(self.standing.remaining, 'trial')} to finish"
         if self.standing.finished:
             trials += f", {self.standing.finished} finished before"
         if self.workers == 0:
@@ -228,7 +230,8 @@ def _warnings(job: Job, site: Site, standing: Standing) -> Iterator[str]:
     """What users may not expect."""
     remaining = standing.remaining
     if job.workers > remaining > 0:
-        yield f"{job.workers} workers requested, but only {remaining} trials remain: starting fewer"
+        few = count(remaining, "trial remains", "trials remain")
+        yield f"{job.workers} workers requested, but only {few}: starting fewer"
     slots = len(site.gpus) * (job.workers_per_gpu or 1)
     if job.is_local and site.gpus and job.device != "cpu" and min(job.workers, remaining) > slots:
         yield f"{min(job.workers, remaining)} local workers share {len(site.gpus)} GPUs"

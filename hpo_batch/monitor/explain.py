@@ -49,6 +49,8 @@ class AttemptStory:
     """the GPUs that its worker saw; with several ranks, the first one's"""
     gpu_count: float
     """GPUs it held: of all ranks on all nodes; 1/k of one shared by k workers"""
+    fused: int
+    """trials that its worker trained together, at most; 1: it had the worker for itself"""
     started: float
     """seconds since the epoch"""
     ended: float | None
@@ -56,6 +58,8 @@ class AttemptStory:
     """as in the journal; empty while it runs"""
     told: str
     """``how`` in words"""
+    first_report_s: float | None
+    """seconds from its start to its first report; None: unknown, or it has not reported"""
     handed_on: bool
     """whether it left a newer checkpoint than it started from"""
     folder: str
@@ -143,7 +147,7 @@ def _explain(home: StudyHome, state: JournalState, number: int, submissions: Seq
 def _attempt(
     home: StudyHome, trial: int, attempt: Attempt, submissions: Sequence[Submission], ending: Mapping[str, Any]
 ) -> AttemptStory:
-    how = attempt.ending
+    how, used = attempt.ending, ending.get("usage")
     log = worker_log(home, attempt, submissions)
     return AttemptStory(
         number=attempt.number,
@@ -152,10 +156,12 @@ def _attempt(
         node=attempt.host,
         gpus=attempt.gpus,
         gpu_count=attempt.gpu_count,
+        fused=attempt.fused,
         started=attempt.started,
         ended=attempt.ended,
         how=how,
         told=ENDINGS.get(how, f"failed: {how}") if how else "still open",
+        first_report_s=used.get("first_report_s") if isinstance(used, dict) else None,
         handed_on=bool(ending.get("moved")),
         folder=str(home.attempt(trial, attempt.number)),
         log=str(log) if log else "",
@@ -241,6 +247,11 @@ def _happened(
 ) -> list[str]:
     """Sentences, in order."""
     sentences = []
+    for one in attempts:
+        if one.fused > 1:
+            sentences.append(
+                f"attempt {one.number} was one of up to {one.fused} in its process ([job] fuse); they share its output"
+            )
     for earlier in attempts[:-1]:
         on = f"attempt {earlier.number} on {earlier.node}: {earlier.told}"
         kept = "; the next one continued from its checkpoint" if earlier.handed_on else ""

@@ -28,6 +28,7 @@ from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.read import read_revision
 from hpo_batch.sweep.factors import OBJECTIVE, factors
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.sweep.tables import to_raw
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count, label
@@ -274,7 +275,8 @@ def _changes(older: _Read | None, newer: _Read) -> tuple[str, ...]:
     if is_list:
         seeds = sweep.study.seeds_per_trial
         each = f", each with {count(seeds, 'seed')}" if seeds > 1 else ""
-        told.append(f"{count(len(sweep.trial), 'configuration')} from a list{each}; no search")
+        beside = " and the baseline" if sweep.baseline is not None else ""
+        told.append(f"{count(len(sweep.trial), 'configuration')} from a list{beside}{each}; no search")
     before = older.sweep.space if older is not None and older.sweep is not None else _space_before(sweep)
     if before is not None and sweep.previous.by != "transfer":  # which has the space of its own budget
         change = compared(before, sweep.space)
@@ -304,10 +306,30 @@ def _expressions(before: Space, after: Space) -> Iterator[str]:
 
 
 def _settings(older: Sweep, newer: Sweep) -> Iterator[str]:
+    if not newer.sampler.capabilities.is_list:
+        yield from _search(older, newer)
     for factor in factors((older, newer)):
         if factor.name.startswith(OBJECTIVE):
             a, b = ("not set" if value is None else label(value) for value in factor.values)
             yield f"{factor.name}: {a} -> {b}"
+
+
+def _search(older: Sweep, newer: Sweep) -> Iterator[str]:
+    """How configurations are chosen and stopped. The seed, which each sweep has for itself, is no change."""
+    for table in ("sampler", "pruner"):
+        before, after = (to_raw(getattr(sweep, table)) for sweep in (older, newer))
+        for key in after:
+            if before.get(key) != after[key] and (table, key) != ("sampler", "seed"):
+                name = table if key == "name" else f"{table} {key}"
+                yield f"{name}: {_setting(before.get(key))} -> {_setting(after[key])}"
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_setting(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return listed(map(_setting, value)) or "none"
+    return "not set" if value is None else label(value) if isinstance(value, str | bool | int | float) else str(value)
 
 
 def _space_before(sweep: Sweep) -> Space | None:

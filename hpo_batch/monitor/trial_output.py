@@ -22,6 +22,7 @@ from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.text.lines import one_line
+from hpo_batch.text.numbers import count
 
 # seconds between reads while following: short enough to feel live, and the journal is read on, not again
 FOLLOW_S: Final = 0.5
@@ -36,6 +37,8 @@ class Note:
     """A line of ours about the output."""
 
     text: str
+    path: Path | None = None
+    """the file that the texts after this note are from"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ def worker_output(study: StudyReader, number: int, *, attempt: int | None = None
             raise StorageError(
                 f"the log of worker {run.worker} (job {run.job}) is not in '{study.home.path}': was it removed?"
             )
-        yield Note(text=f"--- {path}")
+        yield Note(text=f"--- {path}", path=path)
         yield from _pieces(path)
 
 
@@ -106,7 +109,7 @@ class _Progress:
             start = self.read.get(path, 0)
             if size(path) > start:
                 if self.last != path:
-                    yield Note(text=f"--- {path}")
+                    yield Note(text=f"--- {path}", path=path)
                     self.last = path
                 self.read[path] = yield from _pieces(path, start)
 
@@ -151,7 +154,7 @@ def _follow(study: StudyReader, number: int, progress: _Progress) -> Output:
 
 def _chosen(trial: ScannedTrial, attempt: int | None) -> int:
     if attempt is not None and not 1 <= attempt <= trial.attempt:
-        raise UserError(f"trial {trial.number} has {trial.attempt} attempts; there is no attempt {attempt}")
+        raise UserError(f"trial {trial.number} has {count(trial.attempt, 'attempt')}; there is no attempt {attempt}")
     return attempt or trial.attempt
 
 
@@ -183,7 +186,7 @@ def _end_of_worker(home: StudyHome, run: Attempt, number: int) -> Output:
         return
     with _opened(path):  # raises PermissionError, where last_lines would return nothing
         lines = about_trial(last_lines(path, 10_000), number, LAST_LINES)
-    yield Note(text=f"--- the end of its worker's log, {path}")
+    yield Note(text=f"--- the end of its worker's log, {path}", path=path)
     for line in lines:
         yield Text(text=f"{line}\n")
 

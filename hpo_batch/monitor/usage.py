@@ -30,6 +30,8 @@ class TrialUsage:
     """CPUs in use, median"""
     memory_mb: float | None
     """largest memory"""
+    first_report_s: float | None
+    """seconds from an attempt's start to its first report, median"""
     gpu_util: float | None
     """percent of the time in which GPUs were busy, median"""
     gpu_memory_mb: float | None
@@ -60,11 +62,13 @@ def usage(trials: Sequence[ScannedTrial]) -> TrialUsage | None:
 
     long = [(used, seconds) for _, used, seconds in known if seconds >= SHORT_S]
     busy = [used["cpu_s"] / seconds for used, seconds in long if "cpu_s" in used]
+    first = values("first_report_s")
     loads = [used["gpu_util"] for used, _ in long if "gpu_util" in used]
     return TrialUsage(
         attempts=len(known),
         cpus=statistics.median(busy) if busy else None,
         memory_mb=max(values("memory_mb"), default=None),
+        first_report_s=statistics.median(first) if first else None,
         gpu_util=statistics.median(loads) if loads else None,
         gpu_memory_mb=max(values("gpu_memory_mb"), default=None),
         gpu_temp_c=max(values("gpu_temp_c"), default=None),

@@ -9,18 +9,18 @@ from typing import Final
 
 import numpy as np
 
+from hpo_batch.findings.effects.edges import CLOSE
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.findings.model.parameter import ParamInfo, value_text
+from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.surrogate import Surrogate
 from hpo_batch.records import Configuration, Value, is_number
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.space.space import Space
+from hpo_batch.text.numbers import label, number
 
 # conventions: a step is half a quarter of the range, and a value has as many digits as people write
 STEP: Final = 1 / 8
 """of a range with many values: how far a step leads"""
-CLOSE: Final = 0.025
-"""of a range: what counts as being at its end, as in the report's ``effects.edges``"""
 DIGITS: Final = 2
 
 
@@ -39,7 +39,7 @@ class Move:
 
     @property
     def text(self) -> str:
-        return f"{self.parameter} = {value_text(self.value)}"
+        return f"{self.parameter} = {short_text(self.value)}"
 
     @property
     def place(self) -> str:
@@ -54,6 +54,11 @@ class Move:
         if self.error <= 0:
             return 1.0 if self.gain > 0 else 0.0
         return 0.5 * (1 + math.erf(self.gain / self.error / math.sqrt(2)))
+
+
+def short_text(value: Value) -> str:
+    """A value as a sentence has it, with four digits: the file has all of them."""
+    return number(value) if isinstance(value, float) else label(value)
 
 
 def moves(data: Data, model: Surrogate, space: Space, best: Configuration, row: int) -> dict[str, list[Move]]:
@@ -79,8 +84,8 @@ def moves(data: Data, model: Surrogate, space: Space, best: Configuration, row: 
         for value, where in _values(info, parameter, best.searched[parameter.name]):
             if _changed(space, best, {parameter.name: value}) is None or (type(value), value) in own:
                 continue
-            if info.numeric and value in info.levels:
-                where = "tried"
+            if info.numeric:
+                where = _where(info, value)
             gain, error = _gain(data, model, info, best.searched[parameter.name], value, settings)
             own[type(value), value] = Move(parameter=parameter.name, value=value, where=where, gain=gain, error=error)
         if own:
@@ -141,6 +146,14 @@ def _values(info: ParamInfo, parameter: Choices | Integer | Real, now: Value) ->
                 yield value, "between"
             for value in _at(info, parameter, now, nearest):
                 yield value, "tried"
+
+
+def _where(info: ParamInfo, value: Value) -> str:
+    """Whether a number was tried, lies between those that were, or beyond them."""
+    if value in info.levels:
+        return "tried"
+    low, high = float(info.level_positions.min()), float(info.level_positions.max())
+    return "between" if low < info.position(value) < high else "beyond"
 
 
 def _next_listed(parameter: Choices, now: Value, direction: int) -> Iterator[Value]:

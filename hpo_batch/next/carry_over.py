@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hpo_batch.errors import HpoBatchError, SweepInvalid
 from hpo_batch.next.decision import Decision
 from hpo_batch.next.evidence import Evidence
+from hpo_batch.next.old_space import OLD_SPACE
 from hpo_batch.next.write import Draft, checked
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.store.home import find_homes, home_of
 from hpo_batch.study.imported import gather as gather_imports
 from hpo_batch.sweep.schema import Sweep
+from hpo_batch.text.names import listed
+from hpo_batch.text.numbers import count
 
 
 def pin_baseline(draft: Draft, evidence: Evidence, decisions: Sequence[Decision]) -> None:
@@ -35,7 +38,16 @@ def carry_over(
     _prepare(draft, sweep, name=name)
     draft.set(("previous", "study"), [table.source for table in tables])
     draft.set(("previous", "by"), "refine")
-    return [*_import(draft, tables, sweep, root=root, path=path), *_drop_expectations(draft, path)]
+    return [*_left(sweep), *_import(draft, tables, sweep, root=root, path=path), *_drop_expectations(draft, path)]
+
+
+def _left(sweep: Sweep) -> Iterator[str]:
+    """What the earlier study has run and the next one does not."""
+    listed_ones = [trial.name for trial in sweep.trial if trial.set != OLD_SPACE]
+    if listed_ones:
+        yield f"left out, since the earlier study has run it: {count(len(listed_ones), '[[trial]]')}"
+    if sweep.sampler.extremes:
+        yield f"left out, since the earlier study has run them: the extremes of {listed(sweep.sampler.extremes)}"
 
 
 def _prepare(draft: Draft, sweep: Sweep, *, name: str) -> None:

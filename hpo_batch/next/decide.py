@@ -64,9 +64,9 @@ def _urgency(decision: Decision) -> tuple[int, float]:
 def _of_parameter(evidence: Evidence, parameter: Searched) -> Decision:
     info = evidence.data.by_name.get(parameter.name)
     if parameter.count == 1:
-        return keep(evidence, parameter, "it has a single value")
+        return keep(evidence, parameter, "not varied: it has a single value", needs="other values of it in [space]")
     if info is None or not info.levels:
-        return keep(evidence, parameter, "no complete trial has a value of it")
+        return keep(evidence, parameter, "no complete trial has a value of it", needs="trials with it")
     for rule in RULES:
         decision = rule(evidence, parameter, info)
         if decision is not None:

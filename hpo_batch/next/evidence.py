@@ -29,9 +29,9 @@ from hpo_batch.sweep.schema import Sweep
 
 ASKED: Final = ("best", "noise", "health", "survival", "effects", "relations", "baseline", "hours")
 """names of the subjects of a report that decisions rest on"""
-CLOSE: Final = 0.05
-"""of the range: what counts as being at its end. A convention for ranges with many values; tables have none, and the
-rates of docs/benchmarks.md do not depend on it"""
+NEAR_END: Final = 0.05
+"""of the range: what counts as being at its end, twice what a report takes (``effects.edges.CLOSE``). A convention for
+ranges with many values; tables have none, and the rates of docs/benchmarks.md do not depend on it"""
 SAMPLES: Final = 400
 PLACES: Final = 9
 KAPPA: Final = 1.0
@@ -119,7 +119,7 @@ class Evidence:
         shares = np.bincount(first, minlength=len(values)) / SAMPLES
         low, high = info.ends
         at = [info.position(value) for value in (values[0], values[-1])]
-        near = CLOSE * (high - low)
+        near = NEAR_END * (high - low)
         return (
             float(shares[0]) if at[0] <= low + near else 0.0,
             float(shares[-1]) if at[1] >= high - near else 0.0,

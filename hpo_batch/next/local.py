@@ -9,8 +9,8 @@ from typing import Final
 
 from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.model.frame import Data
-from hpo_batch.next.around import Move
-from hpo_batch.records import Configuration, Value
+from hpo_batch.next.around import Move, short_text
+from hpo_batch.records import Configuration
 from hpo_batch.space.space import Space
 from hpo_batch.text.numbers import number
 
@@ -50,15 +50,11 @@ def better(local: Local, a: str, b: str) -> str:
     return f"{a} {'>' if local.data.sign > 0 else '<'} {b}"
 
 
-def value_text(value: Value) -> str:
-    return number(value) if isinstance(value, float) else str(value)
-
-
 def told(local: Local, move: Move) -> str:
     """A change with what is predicted of it, and what the trials so far could have told."""
     effect = local.effects.get(move.parameter)
-    sizes = f"gain {number(move.gain)} +- {number(move.error)} predicted" if move.gain is not None else "no prediction"
+    sizes = f"gain {number(move.gain)} ± {number(move.error)} predicted" if move.gain is not None else "no prediction"
     so_far = ""
     if effect is not None and effect.detectable is not None:
-        so_far = f"; the trials so far tell {number(effect.detectable)} on average over settings"
-    return f"  {move.text} ({move.where}) instead of {value_text(local.best.searched[move.parameter])}: {sizes}{so_far}"
+        so_far = f"; on average over settings, the trials so far tell differences from {number(effect.detectable)} on"
+    return f"  {move.text} ({move.where}) instead of {short_text(local.best.searched[move.parameter])}: {sizes}{so_far}"

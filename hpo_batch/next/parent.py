@@ -25,6 +25,8 @@ from hpo_batch.text.numbers import count, duration
 
 LONGEST_NAME: Final = 100
 MANY: Final = 10_000
+LEAST_S: Final = 0.5
+"""seconds below which a time is only said to be short"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,16 +65,17 @@ def parent_of(table: TrialsTable, *, unfinished: bool = False, known: Known | No
             f"'hpo-batch collect {name} --best' and write the [[trial]]s yourself"
         )
     counts = table.counts
+    words = ((counts.running, "running trial"), (counts.waiting, "waiting trial"))
+    there = " and ".join(count(n, word) for n, word in words if n)
     if not unfinished and table.home is not None and counts.running + counts.waiting and counts.remaining:
         raise UserError(
-            f"{name} has {count(counts.running, 'running trial')} and {counts.waiting} waiting ({counts.progress} "
-            "finished): wait for its end, cancel it, or use --unfinished to go on from the trials so far"
+            f"{name} has {there} ({counts.progress} finished): wait for its end, cancel it, or use --unfinished to go "
+            "on from the trials so far"
         )
     data = prepare(table)
     if not data.n:
-        failed = (
-            f": {count(counts.failed, 'trial')} failed ('hpo-batch status {name}' says why)" if counts.failed else ""
-        )
+        says = "" if table.home is None else f" ('hpo-batch status {name}' says why)"
+        failed = f": {count(counts.failed, 'trial')} failed{says}" if counts.failed else ""
         raise UserError(f"no trial of {name} is complete{failed}; there is no best one to go on from")
     noise = noise_floor(data, n_eval=known.n_eval, n_pos=known.n_pos)
     return Parent(source=table.source, sweep=table.sweep, table=table, data=data, noise=noise)
@@ -154,14 +157,14 @@ def used_seeds(table: TrialsTable) -> frozenset[int]:
     return frozenset(used)
 
 
-def new_seeds(n: int, *, used: Collection[int], of: str) -> tuple[int, ...]:
-    """Seeds that are not in ``used``, always the same for the same ``of``."""
+def new_seeds(n: int, *, used: Collection[int], of: str, seed: int = 0) -> tuple[int, ...]:
+    """Seeds that are not in ``used``, always the same for the same ``of`` and ``seed``."""
     chosen: list[int] = []
-    i = 0
+    i, start = 0, f"{of}:{seed}" if seed else of
     while len(chosen) < n:
-        seed = int.from_bytes(hashlib.blake2b(f"{of}:{i}".encode(), digest_size=4).digest(), "big")
-        if seed not in used and seed not in chosen:
-            chosen.append(seed)
+        drawn = int.from_bytes(hashlib.blake2b(f"{start}:{i}".encode(), digest_size=4).digest(), "big")
+        if drawn not in used and drawn not in chosen:
+            chosen.append(drawn)
         i += 1
     return tuple(chosen)
 
@@ -226,7 +229,8 @@ def time_text(table: TrialsTable, *, trainings: int, workers: int) -> str:
         return "how long they take is unknown: no durations were recorded"
     at_once = max(1, min(workers, trainings))
     rounds = -(-trainings // at_once)
+    total = rounds * each
+    about = "" if total < LEAST_S else "about "
     return (
-        f"about {duration(rounds * each)} with {count(at_once, 'worker')} ({trainings} x {duration(each)}, the median "
-        "so far)"
+        f"{about}{duration(total)} with {count(at_once, 'worker')} ({trainings} x {duration(each)}, the median so far)"
     )

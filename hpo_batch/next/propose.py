@@ -22,7 +22,7 @@ from hpo_batch.findings.effects.numbers import Effect
 from hpo_batch.findings.effects.subject import SUBJECT as EFFECTS
 from hpo_batch.findings.health.subject import SUBJECT as HEALTH
 from hpo_batch.findings.hours.subject import SUBJECT as HOURS
-from hpo_batch.findings.model.surrogate import surrogate
+from hpo_batch.findings.model.surrogate import FEWEST, surrogate
 from hpo_batch.findings.noise.numbers import single_sd
 from hpo_batch.findings.noise.subject import SUBJECT as NOISE
 from hpo_batch.next.around import moves
@@ -73,6 +73,7 @@ def propose(
     seeds: int | None = None,
     root: Path = Path("logs"),
     near: Path = Path(),
+    seed: int = 0,
 ) -> Proposal:
     """Supplementary trials around the best one of a study.
 
@@ -82,6 +83,7 @@ def propose(
         seeds: for each trial; by default as many as the predicted effects need, at most ``MOST_SEEDS``.
         root: the logs directory, for a name that no study has.
         near: folder that the file is for.
+        seed: draws the new seeds.
 
     Raises:
         Declined: the trials are too few to know what is around the best one, or everything there was tried.
@@ -91,8 +93,11 @@ def propose(
     r = seeds or _seeds(local, is_known=_is_measured(parent))
     sets, left_out = trial_sets(local, r)
     if not sets:
-        raise Declined(f"everything around the best trial of {parent.label} was tried: {'; '.join(left_out)}")
-    sweep = _sweep(parent, local, sets, seeds=r, number_of_best=number_of_best, root=root)
+        rest = f" or is not worth a trial ({'; '.join(left_out)})" if left_out else ""
+        raise Declined(f"everything around the best trial of {parent.label} was tried{rest}")
+    name = free_name(f"{parent.sweep.study.name}-propose", root)
+    drawn = new_seeds(r, used=used_seeds(parent.table), of=name, seed=seed)
+    sweep = _sweep(parent, local, sets, name=name, seeds=drawn, number_of_best=number_of_best)
     header = _header(parent, local, sweep, sets, left_out, number_of_best=number_of_best)
     text = sweep_text(sweep, near=near, header=header, above={one.name: one.lines for one in sets})
     expected = {words: contrast for one in sets for words, contrast in one.expected.items()}
@@ -114,10 +119,7 @@ def _around_the_best(parent: Parent, others: Sequence[TrialsTable]) -> tuple[Loc
     with threadpool_limits(limits=1, user_api="blas"):
         model = surrogate(data, data.distinct)
         if model is None:
-            raise Declined(
-                f"{parent.label} has {count(len(data.configurations), 'configuration')}, too few to know what is "
-                "around the best: 6 with different values are the least"
-            )
+            raise Declined(_too_little(parent))
         row = int(np.flatnonzero(data.numbers == top.number)[0])
         local = Local(
             space=sweep.space,
@@ -125,10 +127,22 @@ def _around_the_best(parent: Parent, others: Sequence[TrialsTable]) -> tuple[Loc
             best=best,
             moves=moves(data, model, sweep.space, best, row),
             effects={effect.parameter: effect for effect in _effects(parent.table)},
-            sd=single_sd(parent.noise) or unexplained(data, 5),
+            sd=single_sd(parent.noise) or unexplained(data),
             ran=already_run(sweep, [parent.table, *others]),
         )
     return local, top.number
+
+
+def _too_little(parent: Parent) -> str:
+    """Why there is no model of the trials."""
+    data, n = parent.data, len(parent.data.configurations)
+    if n >= FEWEST:
+        most = f"all {n}" if float(np.ptp(data.y)) == 0 else f"all but one of the {n}"
+        return f"{most} configurations of {parent.label} have the same {data.metric}: nothing says what to try next"
+    return (
+        f"{parent.label} has {count(n, 'configuration')}, too few to know what is around the best: {FEWEST} with "
+        "different values are the least"
+    )
 
 
 def _effects(table: TrialsTable) -> tuple[Effect, ...]:
@@ -157,13 +171,19 @@ def _source(parent: Parent) -> str:
         return " (replicates)"
     if single_sd(parent.noise) is not None:
         return f" ({parent.noise.source}: of the validation set, shared by all trials; what seeds do was not measured)"
-    return ", an upper bound: it was never measured, and the model of the trials leaves so much unexplained"
+    return ", estimated: it was never measured, and the best trials lie that far from what their model expects"
 
 
 def _sweep(
-    parent: Parent, local: Local, sets: Sequence[TrialSet], *, seeds: int, number_of_best: int, root: Path
+    parent: Parent,
+    local: Local,
+    sets: Sequence[TrialSet],
+    *,
+    name: str,
+    seeds: tuple[int, ...],
+    number_of_best: int,
 ) -> Sweep:
-    sweep = list_sweep(parent.sweep, name=free_name(f"{parent.sweep.study.name}-propose", root))
+    sweep = list_sweep(parent.sweep, name=name)
     trials = tuple(
         replace(trial, params=own_params(sweep, local.best)) if trial.name == REFERENCE else trial
         for one in sets
@@ -174,7 +194,7 @@ def _sweep(
         expect |= one.contrasts
     sweep = replace(
         sweep,
-        study=replace(sweep.study, seeds=new_seeds(seeds, used=used_seeds(parent.table), of=sweep.study.name)),
+        study=replace(sweep.study, seeds=seeds),
         baseline=None,
         trial=trials,
         expect=expect,

@@ -16,6 +16,8 @@ from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real,
 HALF: Final = 0.5
 """of the old range, on its own scale: how far an end moves; a convention"""
 Raw = Mapping[str, Any]
+_ABOVE, _NOT_BELOW = "it stays above 0", "it does not go below 0"
+_BELOW, _NOT_ABOVE = "it stays below 0", "it does not go above 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ def _short(weight: float) -> float | int:
 def widened(parameter: Searched, side: str) -> Widened | str:
     """The parameter with its ``low`` or ``high`` end moved outwards by half of its range, or why it cannot be.
 
-    Signs stay, a number between 0 and 1 stays there, and ``limits`` hold.
+    Signs stay and a number between 0 and 1 stays there, unless ``limits`` say otherwise; they hold.
     """
     if isinstance(parameter, Choices):
         return _more_choices(parameter, side)
@@ -72,7 +74,8 @@ def widened(parameter: Searched, side: str) -> Widened | str:
         if not capped or steps == 0:
             steps = max(1, steps)
         new = int(end) + outward * steps * parameter.step
-        if _beyond(parameter, new) or (int(end) > 0) != (new > 0) or abs(new) > LARGEST_INTEGER:
+        other_sign = parameter.limits is None and (_sign(end) or -outward) != _sign(new)
+        if _beyond(parameter, new) or other_sign or abs(new) > LARGEST_INTEGER:
             return f"{side} = {int(end)} cannot move by a step{f': {capped}' if capped else ''}"
     elif parameter.step is not None:
         steps = math.floor(abs(wanted - end) / parameter.step + 1e-9)
@@ -92,19 +95,23 @@ def widened(parameter: Searched, side: str) -> Widened | str:
 def _within(parameter: Integer | Real, wanted: float, side: str) -> tuple[float, str]:
     """Where an end may move to, and what kept it from ``wanted``."""
     low, high = float(parameter.low), float(parameter.high)
-    capped = ""
-    if side == "low" and low >= 0 and wanted <= 0:
-        wanted, capped = (low / 2 if isinstance(parameter, Real) else min(low, 1.0)), "it stays above 0"
-    elif side == "high" and high <= 0 and wanted >= 0:
-        wanted, capped = (high / 2 if isinstance(parameter, Real) else max(high, -1.0)), "it stays below 0"
-    if isinstance(parameter, Real) and not parameter.log and 0 <= low <= high <= 1 and wanted > 1:
-        # shares and coefficients (dropout, momentum) mean nothing at 1 or beyond; nobody can tell from the range alone
-        wanted, capped = (high + 1) / 2, "it stays below 1, as its range does"
-    if parameter.limits is not None:
+    if parameter.limits is not None:  # somebody has said what makes sense
         bound = float(parameter.limits[0] if side == "low" else parameter.limits[1])
         if (wanted < bound) if side == "low" else (wanted > bound):
-            wanted, capped = bound, f"limits = [{parameter.limits[0]!r}, {parameter.limits[1]!r}]"
-    return wanted, capped
+            return bound, f"its limits are [{parameter.limits[0]!r}, {parameter.limits[1]!r}]"
+        return wanted, ""
+    if side == "low" and low >= 0 and wanted <= 0:
+        return (low / 2 if isinstance(parameter, Real) else min(low, 1.0)), _NOT_BELOW if low == 0 else _ABOVE
+    if side == "high" and high <= 0 and wanted >= 0:
+        return (high / 2 if isinstance(parameter, Real) else max(high, -1.0)), _NOT_ABOVE if high == 0 else _BELOW
+    if isinstance(parameter, Real) and not parameter.log and 0 <= low <= high <= 1 and wanted > 1:
+        # shares and coefficients (dropout, momentum) mean nothing at 1 or beyond; nobody can tell from the range alone
+        return (high + 1) / 2, "it stays below 1, as its range does"
+    return wanted, ""
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
 
 
 def _beyond(parameter: Integer | Real, value: float) -> bool:
@@ -173,7 +180,8 @@ def _next_of_pattern(parameter: Choices, side: str) -> tuple[Value, str] | str:
         wanted, capped = end + (end - inner), ""
     whole = all(isinstance(value, int) for value in parameter.values)
     if (end > 0 >= wanted) or (end == 0 and min(values) >= 0 and wanted < 0):
-        return f"{side} = {parameter.low if side == 'low' else parameter.high!r} cannot move: it stays above 0"
+        why = _NOT_BELOW if end == 0 else _ABOVE
+        return f"{side} = {parameter.low if side == 'low' else parameter.high!r} cannot move: {why}"
     if not whole and min(values) >= 0 and max(values) < 1 <= wanted:
         wanted, capped = (end + 1) / 2, "it stays below 1, as its values do"
     new: Value = round(wanted) if whole else float(f"{wanted:.4g}")

@@ -183,7 +183,8 @@ def _section(decision: Decision) -> Iterator[str]:
     yield f"- {described(decision.old)} -> {described(decision.new)}"
     yield f"- {printable(decision.reason)}"
     if decision.interval is not None:
-        yield f"- measured difference: {interval(decision.interval)}, above 0 is better (n = {decision.interval.n})"
+        rests = "" if decision.interval.n is None else f" ({count(decision.interval.n, 'configuration')})"
+        yield f"- measured difference: {interval(decision.interval)}, above 0 is better{rests}"
     if decision.would_change_it:
         yield f"- would change it: {printable(decision.would_change_it)}"
     yield ""
@@ -212,7 +213,7 @@ def _untested(evidence: Evidence) -> Iterator[str]:
     pairs = {pair.parameter for pair in evidence.study.baseline.pairs} if evidence.study.baseline is not None else set()
     for name, value in evidence.baseline.items():
         best = evidence.incumbent.get(name)
-        if best is not None and best != value and name not in pairs:
+        if best is not None and best != value and name not in pairs and name not in evidence.sweep.space.derived:
             yield (
                 f"{printable(name)}: the best has {label(best)}, the baseline {label(value)}, and no two trials differ "
                 "in it alone: what it gains is not tested"

@@ -26,7 +26,7 @@ from hpo_batch.next.evidence import Evidence, gather
 from hpo_batch.next.old_space import plan_old_space
 from hpo_batch.next.origin import draft_of, next_name
 from hpo_batch.next.predictions import decisions_path, name_in, of_refine
-from hpo_batch.next.refusal import check_carried, may_be_refined, same_objective
+from hpo_batch.next.refusal import check_carried, may_be_refined, may_differ, same_objective
 from hpo_batch.next.write import Draft, checked
 from hpo_batch.results.stacked import stacked
 from hpo_batch.results.table import TrialsTable
@@ -111,6 +111,7 @@ def refine(
     draft, notes = draft_of(tables[0], sweep, text, path)
     before = draft.text
     evidence = gather(stacked(tables), sweep, known=known, seed=seed)
+    may_differ(evidence)
     decisions = decide(evidence)
     check_carried(evidence, decisions)
     pin_baseline(draft, evidence, decisions)

@@ -11,7 +11,7 @@ from hpo_batch.next.evidence import Evidence
 from hpo_batch.next.rules.enough import FEWEST_TO_WIDEN, to_leave_out
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.sweep.schema import Sweep
-from hpo_batch.text.numbers import count
+from hpo_batch.text.numbers import count, number
 
 
 def same_objective(tables: Sequence[TrialsTable]) -> Sweep:
@@ -66,12 +66,25 @@ def may_be_refined(tables: Sequence[TrialsTable], sweep: Sweep) -> None:
         )
 
 
+def may_differ(evidence: Evidence) -> None:
+    """Refuse trials that all gave the same: where there is no best one, nothing says where to search."""
+    values = {value for _, value in evidence.study.history}
+    if evidence.n > 1 and len(values) == 1:
+        raise Declined(
+            f"'{evidence.table.source}': all {count(len(evidence.study.history), 'complete trial')} have "
+            f"{evidence.study.metric} = {number(values.pop())}: none is the best, and nothing says where to search\n"
+            "it would take values that differ: look at the objective, or use a finer metric"
+        )
+
+
 def check_carried(evidence: Evidence, decisions: Sequence[Decision]) -> None:
     """Refuse to write a sweep that would be the same again."""
     if any(decision.changes for decision in decisions):
         return
     n, source = evidence.n, evidence.table.source
-    lines = [f"'{source}': {count(n, 'trial')} over {count(len(decisions), 'parameter')} carry no change of the space"]
+    carry = "carries" if n == 1 else "carry"
+    over = count(len(decisions), "parameter")
+    lines = [f"'{source}': {count(n, 'trial')} over {over} {carry} no change of the space"]
     lines += [f"  {d.parameter}: {d.reason}" for d in decisions[:20]]
     lines.append(cheapest(evidence))
     raise Declined("\n".join(lines))
@@ -90,13 +103,13 @@ def cheapest(evidence: Evidence) -> str:
         if is_told or more is not None:
             needed = max(enough - n, 0 if is_told else more or 0)
             if needed > 0:
-                what = f"could leave out values of '{effect.parameter}'"
+                what = f"could tell which values of '{effect.parameter}' to leave out"
                 options.append((needed, what))
     trials = evidence.sweep.study.trials
     if n < FEWEST_TO_WIDEN:
         options.append((FEWEST_TO_WIDEN - n, "could tell whether the best lies at an end of a range"))
     if not options and n < enough:
-        options.append((enough - n, "could leave out values"))
+        options.append((enough - n, "could tell which values to leave out"))
     if not options:
         return "the space is right as far as these trials tell: continue with more trials, or confirm the best ones"
     needed, what = min(options)
@@ -104,5 +117,5 @@ def cheapest(evidence: Evidence) -> str:
     if trials is not None and evidence.table.home is not None:
         command = f": hpo-batch resume {evidence.table.source} --set study.trials={trials + needed}"
     elif trials is not None:  # trials of a file, which cannot be resumed
-        command = f": hpo-batch submit SWEEP --set study.trials={needed}"
+        command = f": hpo-batch submit SWEEP --set study.trials={needed}, then refine that study and these together"
     return f"{count(needed, 'more trial')} {what}{command}"

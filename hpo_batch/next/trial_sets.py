@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from hpo_batch.next.around import Move, changed
+from hpo_batch.next.around import Move, changed, short_text
 from hpo_batch.next.design import MOST_FACTORS, design
-from hpo_batch.next.local import Local, better, told, value_text
+from hpo_batch.next.local import Local, better, told
 from hpo_batch.next.predictions import Contrast
 from hpo_batch.records import Configuration, Value
 from hpo_batch.sweep.schema import PlannedTrial
@@ -23,6 +23,8 @@ LOCAL: Final = "local"
 COMBINED: Final = "combined"
 MOST_SINGLE: Final = 3
 """parameters that get a set of their own"""
+UNLIKELY: Final = 0.05
+"""chance of being better below which a value gets no trial of its own; a convention"""
 LIKELY: Final = 0.6
 """chance of being better from which a move is part of the combined trial; a convention"""
 
@@ -48,6 +50,8 @@ class TrialSet:
     @property
     def lines(self) -> Sequence[str]:
         """Comment above it."""
+        if not self.contrasts:
+            return (f"{self.name}: {self.hypothesis} ({count(len(self.trials), 'trial')})",)
         sizes = f"Predicted gain {number(self.predicted)}, " if self.predicted is not None else "No prediction; "
         found = number(self.detectable) if self.detectable is not None else "unknown, as the noise is"
         told = ""
@@ -119,7 +123,7 @@ def _local_set(local: Local, reference: PlannedTrial, taken: dict[str, str], see
     for j, move in enumerate(chosen):
         with_it = [of_run[i] for i in range(len(runs)) if runs[i, j]]
         without = [of_run[i] for i in range(len(runs)) if not runs[i, j]]
-        words = f"{move.text} is better than {value_text(local.best.searched[move.parameter])}"
+        words = f"{move.text} is better than {short_text(local.best.searched[move.parameter])}"
         contrasts[words] = better(local, f"mean({', '.join(with_it)})", f"mean({', '.join(without)})")
         if move.gain is not None:
             expected[words] = Contrast(names=tuple(with_it), others=tuple(without), gain=move.gain, error=move.error)
@@ -170,12 +174,16 @@ def _single_set(
     ]
     if not own:
         return None
+    if all(move.gain is not None and move.chance < UNLIKELY for move in own):
+        values = listed([short_text(move.value) for move in own])
+        return f"{name} alone: {values} would be worse, with a probability above {1 - UNLIKELY:.0%}"
+    worth = [move for move in worth if move.chance >= UNLIKELY]
     if not worth:
         largest = max((abs(move.gain) for move in own if move.gain is not None), default=None)
-        values = listed([value_text(move.value) for move in own])
+        values = listed([short_text(move.value) for move in own])
         return (
-            f"{name} alone: {values} would differ by {number(largest)} at most, and one against one tells "
-            f"{number(limit)}; the local set compares it in all its runs"
+            f"{name} alone: {values} would differ by {number(largest)} at most, and one trial against another tells "
+            f"{number(limit)} or more; the local set compares it in all its runs"
         )
     trials, letter = _single_trials(local, worth, taken, letters)
     if not trials:
@@ -184,14 +192,14 @@ def _single_set(
     of_value = {move.value: move for move in worth}
     contrasts, expected = {}, {}
     for trial in trials:
-        words = f"{trial.name}: {trial.params[name]!r} is better than {now!r}"
+        words = f"{trial.name}: {name} = {short_text(trial.params[name])} is better than {short_text(now)}"
         contrasts[words] = better(local, trial.name, REFERENCE)
         move = of_value[trial.params[name]]
         assert move.gain is not None
         expected[words] = Contrast(names=(trial.name,), others=(REFERENCE,), gain=move.gain, error=move.error)
     return TrialSet(
         name=letter,
-        hypothesis=f"{name}: is another value better than {value_text(now)}?",
+        hypothesis=f"{name}: is another value better than {short_text(now)}?",
         contrasts=contrasts,
         expected=expected,
         moves=tuple(told(local, move) for move in worth),
@@ -266,4 +274,4 @@ def _own(configuration: Configuration, values: Mapping[str, Value]) -> dict[str,
 
 
 def _note(values: Mapping[str, Value]) -> str:
-    return ", ".join(f"{name} = {value_text(value)}" for name, value in values.items())
+    return ", ".join(f"{name} = {short_text(value)}" for name, value in values.items())

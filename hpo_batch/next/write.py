@@ -127,6 +127,8 @@ def _put(table: Any, key: str, value: Any, comment: str) -> None:
             old.comment(text)
         return
     new = _item(value)
+    if isinstance(old, Array) and isinstance(value, Mapping) and repr(_plain(old)) == repr(value.get("choices")):
+        new["choices"] = old  # as it stands, with the comments between its values
     if isinstance(old, AbstractTable) and isinstance(table, Table) and isinstance(old, Table):
         del table[key]  # a table of its own cannot become a value where it stands
     table[key] = new

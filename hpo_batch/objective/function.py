@@ -7,6 +7,7 @@ process: only one function can run at a time, and the worker's own messages need
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import time
@@ -14,15 +15,19 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from hpo_batch import script
 from hpo_batch.errors import StorageError
 from hpo_batch.files import open_regular, unlink_if_empty
 from hpo_batch.objective.metrics import Wanted
-from hpo_batch.objective.outcome import RACE_S, format_traceback, of_exception, of_return, was_hit
+from hpo_batch.objective.outcome import RACE_S, format_traceback, of_exception, of_return, reason_of, was_hit
 from hpo_batch.objective.trial import Trial
 from hpo_batch.objective.trials import ManyFunction, Trials
-from hpo_batch.records import GivenBack, Outcome
+from hpo_batch.records import Failed, GivenBack, Outcome, Reason
+
+MOST_CAUSES: Final = 100
+OUT_OF_MEMORY: Final = frozenset({Reason.OOM_GPU, Reason.OOM_HOST})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class FunctionObjective:
             StorageError: the attempt's folder cannot be written, or a report cannot be stored.
             Superseded: another attempt has taken over the trial.
         """
+        returned, failed = None, None
         with captured(trial.dir), script.running(trial):
             try:
                 returned = self.function(trial)
@@ -48,16 +54,20 @@ class FunctionObjective:
                 raise
             except BaseException as error:
                 _await_signal(error, trial)
-                outcome = of_exception(error, wanted=self.wanted, progress=trial.progress)
+                failed = of_exception(error, wanted=self.wanted, progress=trial.progress)
                 if not (isinstance(error, SystemExit) and error.code in (None, 0)):
                     print_traceback(error)
                 _free_frames(error)
-                return outcome
+        if failed is not None:
+            if isinstance(failed, Failed) and failed.reason in OUT_OF_MEMORY:
+                _release_memory()
+            return failed
         return of_return(returned, wanted=self.wanted, progress=trial.progress)
 
 
 def call_many(many: ManyFunction, trials: Trials, *, folder: Path) -> BaseException | None:
     """Call a user's ``train_many``, with its output in a folder; returns what it raised."""
+    raised = None
     with captured(folder):
         try:
             many.function(trials)
@@ -65,8 +75,10 @@ def call_many(many: ManyFunction, trials: Trials, *, folder: Path) -> BaseExcept
             if not isinstance(error, KeyboardInterrupt | StorageError):
                 print_traceback(error)
             _free_frames(error)
-            return error
-    return None
+            raised = error
+    if raised is not None and reason_of(raised) in OUT_OF_MEMORY:
+        _release_memory()
+    return raised
 
 
 def where_it_is(thread: int) -> tuple[str, str]:
@@ -150,9 +162,27 @@ def _await_signal(error: BaseException, trial: Trial) -> None:
 
 def _free_frames(error: BaseException) -> None:
     """Clear the local variables of the failed call: tensors in them would occupy GPU memory during the next trial."""
-    current: BaseException | None = error
-    for _ in range(20):  # a chain of exceptions may be cyclic
-        if current is None:
-            return
+    waiting: list[BaseException | None] = [error]
+    seen: list[BaseException] = []
+    while waiting and len(seen) < MOST_CAUSES:
+        current = waiting.pop()
+        if current is None or any(current is one for one in seen):  # a chain of exceptions may be cyclic
+            continue
+        seen.append(current)
         traceback.clear_frames(current.__traceback__)
-        current = current.__cause__ or current.__context__
+        waiting += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            waiting += current.exceptions
+
+
+def _release_memory() -> None:
+    """Free tensors in cycles, and give torch's cache back to the GPU, which other workers may share.
+
+    Outside the except block, since while the exception is handled its frames keep their tensors
+    (https://github.com/pytorch/pytorch/issues/18853).
+    """
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    with contextlib.suppress(Exception):  # a module of that name may be anything
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()

@@ -138,11 +138,12 @@ def import_many(spec: str, *, must: bool) -> ManyFunction | None:
         must: whether to reject a module without one.
 
     Raises:
-        UserError: see ``import_function``, or it does not say its shape.
+        UserError: there must be one, and there is none; or see ``import_function``, or it does not say its shape.
     """
-    found = getattr(sys.modules[_split(spec)[0]], MANY, None)
-    if found is None and not must:
-        return None
+    if getattr(sys.modules[_split(spec)[0]], MANY, None) is None:
+        if not must:
+            return None
+        raise UserError(_no_name(many_of(spec), MANY, set()))
     return read_many(import_function(many_of(spec)), spec=many_of(spec))
 
 
@@ -286,4 +287,6 @@ def _no_module(spec: str, module_name: str, folder: str) -> str:
 def _no_name(spec: str, name: str, known: Iterable[str]) -> str:
     public = sorted(n for n in known if not n.startswith("_"))
     hint = did_you_mean(name, public, otherwise=f"; it has {', '.join(public[:12]) or 'no names'}")
+    if name == MANY:  # asked for by job.fuse, and no misspelling of another
+        hint = '; write it ("Several small trials at once" in docs/objective.md), or remove job.fuse'
     return f"'{spec}': module '{spec.partition(':')[0]}' has no '{name}'{hint}"

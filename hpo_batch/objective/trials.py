@@ -25,25 +25,24 @@ class Slots(Protocol):
 class Trials:
     """Trials of one shape to train together in one process: the argument of your ``train_many``.
 
-    ```python
-    def train_many(trials: hpo_batch.Trials) -> None:
-        running = []
-        while running := running + trials.take():
-            train_one_epoch(running)
-            for trial in list(running):
-                trial.report(epoch_of[trial], val_auc=auc_of[trial])
-                if is_finished(trial):
-                    trials.end(trial, auc_of[trial])
-                elif trial.should_stop():
-                    save(trial.checkpoint)
-                    trials.end(trial, None)
-                else:
-                    continue
-                running.remove(trial)
+    ::
 
+        def train_many(trials: hpo_batch.Trials) -> None:
+            running = []
+            while running := running + trials.take():
+                train_one_epoch(running)
+                for trial in list(running):
+                    trial.report(epoch_of[trial], val_auc=auc_of[trial])
+                    if is_finished(trial):
+                        trials.end(trial, auc_of[trial])
+                    elif trial.should_stop():
+                        save(trial.checkpoint)
+                        trials.end(trial, None)
+                    else:
+                        continue
+                    running.remove(trial)
 
-    train_many.shape = ("d_model", "n_layers")
-    ```
+        train_many.shape = ("d_model", "n_layers")
 
     ``shape`` names the parameters that are equal for all of them. Parameters that a sweep does not have may be named.
     """

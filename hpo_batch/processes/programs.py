@@ -20,6 +20,7 @@ from typing import IO
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 from hpo_batch.late import dataclass
+from hpo_batch.processes.forks import Fork
 
 log = logging.getLogger(__name__)
 
@@ -164,17 +165,17 @@ def reap_in_background(process: Process) -> None:
     threading.Thread(target=process.wait, daemon=True).start()
 
 
-def signal_group(process: Process, number: int) -> None:
-    """Send a signal to the process group of a program from ``start``; does nothing if it has ended."""
+def signal_group(process: Process | Fork, number: int) -> None:
+    """Send a signal to the process group of a program from ``start``, or of a fork; does nothing if it has ended."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
         return
 
 
-def wait(process: Process, timeout_s: float) -> int | None:
+def wait(process: Process | Fork, timeout_s: float) -> int | None:
     """Exit status, or None if the process is still running after ``timeout_s`` seconds."""
     try:
         return process.wait(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, TimeoutError):
         return None

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import write_atomic
+from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.sharing import umask_for
-from hpo_batch.study.read import read_revision, read_state
+from hpo_batch.study.read import read_state
 
 
 def write_output(path: Path, content: bytes) -> None:
@@ -31,5 +32,6 @@ def is_in_shared_study(folder: Path) -> bool:
         home = StudyHome(path=path, name=path.name)
         if home.exists:
             state = read_state(home)
-            return bool(state.revision) and read_revision(home, state).study.shared
+            # not the whole sweep: a later hpo-batch may have written it, and its report can be made all the same
+            return bool(setting(read_frozen(home, state.revision), "study", "shared", False))
     return False

@@ -25,6 +25,7 @@ from hpo_batch.sources.optuna_storage import SQLITE, Changed, explained, opened
 from hpo_batch.sources.place import Place
 from hpo_batch.sources.source import Source
 from hpo_batch.text.names import did_you_mean, listed, unique_names
+from hpo_batch.text.numbers import count
 from hpo_batch.text.secrets import masked, secrets_in
 from hpo_batch.text.values import shown
 
@@ -274,7 +275,10 @@ def _notes_on_attributes(study: optuna.Study, trials: Sequence[optuna.trial.Froz
         notes.append(f"system attributes of samplers and other programs are not read: {names}")
     waiting = sum(trial.state.name == "WAITING" and "fixed_params" in trial.system_attrs for trial in trials)
     if waiting:
-        notes.append(f"{waiting} waiting trials were enqueued with values: they get them once they run")
+        notes.append(
+            f"{count(waiting, 'waiting trial was', 'waiting trials were')} enqueued with values: they get them once "
+            "they run"
+        )
     return notes
 
 

@@ -11,7 +11,7 @@ from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
 from hpo_batch.space.space import Space
 from hpo_batch.text.names import listed
-from hpo_batch.text.numbers import label
+from hpo_batch.text.numbers import count, label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class SpaceChange:
     @property
     def text(self) -> str:
         before, after = self.searched
-        counts = f"{before} searched parameters" + (f" -> {after}" if after != before else "")
+        counts = count(before, "searched parameter") + (f" -> {after}" if after != before else "")
         if self.size_ratio is None:
             return counts
         if math.isclose(self.size_ratio, 1.0, rel_tol=1e-9):

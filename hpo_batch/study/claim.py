@@ -7,6 +7,7 @@ because only one worker at a time holds the lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
@@ -40,6 +41,11 @@ class Draws:
     """whether no arm has an untried configuration left"""
     refused: str = ""
     """if there are no candidates: the most frequent reason against the draws"""
+
+    def without(self, key: str) -> Draws:
+        """The others, once a configuration has become a trial."""
+        left = {arm: [c for c in found if c.configuration.key != key] for arm, found in self.candidates.items()}
+        return replace(self, candidates=left)
 
 
 @dataclass(frozen=True, kw_only=True)

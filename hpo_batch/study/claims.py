@@ -245,6 +245,9 @@ class Claims:
                 self._journal.state.apply(transaction.append(decision.records, sync=True))
             if isinstance(decision, Grant):
                 claims += (decision.claim,)
+                # A candidate is one proposal. Without this, a block would be one configuration over and over where
+                # repeats are wanted.
+                draws = draws.without(decision.claim.configuration.key)
                 alike = alike and alike.of(decision.claim.configuration)
             if not isinstance(decision, Grant) or len(claims) == at_most:
                 return claims, decision

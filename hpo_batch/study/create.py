@@ -169,7 +169,8 @@ def _stays(space: Space, state: JournalState) -> str:
     """Which trials lie in the edited space, in words."""
     against = {trial.number: why for trial in state.trials if isinstance(why := translate_trial(space, trial), str)}
     if not against:
-        return f"all {len(state.trials)} trials lie in the space now"
+        n = len(state.trials)
+        return "the trial lies in the space now" if n == 1 else f"all {n} trials lie in the space now"
     numbers = ", ".join(map(str, list(against)[:10])) + (", ..." if len(against) > 10 else "")
     reason = Counter(against.values()).most_common(1)[0][0]
     return (

@@ -22,6 +22,7 @@ from hpo_batch.study.patience import patiently, raises_storage_errors
 from hpo_batch.study.quota import has_values
 from hpo_batch.study.reports import Reports
 from hpo_batch.study.study_journal import StudyJournal
+from hpo_batch.text.numbers import count
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class Endings:
                         if not (was_tried and self._was_ended_by_us(ending.claim)):  # see ``tell``
                             superseded.append(ending)
 
-        patiently(f"the ends of {len(endings)} trials", attempt)
+        patiently(f"the ends of {count(len(endings), 'trial')}", attempt)
         for ending in endings:
             if ending not in superseded:
                 self.settle(ending)

@@ -14,6 +14,7 @@ from hpo_batch.records import Cause, Reason, TrialState
 from hpo_batch.store import nodes
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import format_walltime
+from hpo_batch.text.numbers import count
 
 # endings of failed attempts; without "time_limit", which is also how an attempt is given back
 FAILED_ENDINGS: Final = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
@@ -113,7 +114,11 @@ def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
     name = state.study_name or sweep.path
     if failed >= most:
         newest = next(number for reason, number in reversed(state.endings) if reason)
-        return Tripped(study=name, why=f"{failed} trials have failed (study.max_failed = {most})", trial=newest)
+        return Tripped(
+            study=name,
+            why=f"{count(failed, 'trial has', 'trials have')} failed (study.max_failed = {most})",
+            trial=newest,
+        )
     if failed < stop_after:
         return None
     row = _last_failures(state, at_most=NOTHING_WORKS * stop_after + len(state.by_state[TrialState.RUNNING]))

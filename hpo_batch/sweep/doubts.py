@@ -14,6 +14,7 @@ from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.size import architecture_size, left_out
 from hpo_batch.sweep.walltime import WARNED_EARLY_S, format_walltime, lead_s
 from hpo_batch.text.names import listed
+from hpo_batch.text.numbers import count
 
 
 def warnings(sweep: Sweep) -> list[str]:
@@ -70,7 +71,9 @@ def _too_few(sweep: Sweep) -> Iterator[str]:
     outside = sum(space.why_invalid(configuration) is not None for configuration in planned.values())
     cells = at_least(space, max(0, target - outside))
     if cells is not None and cells + outside < target:
-        yield f"study.trials is {target}, but there are only {cells + outside} configurations: the study will end there"
+        there = count(cells + outside, "configuration")
+        are = "is" if cells + outside == 1 else "are"
+        yield f"study.trials is {target}, but there {are} only {there}: the study will end there"
 
 
 def _cells_left_out(sweep: Sweep) -> Iterator[str]:

@@ -37,7 +37,7 @@ FROZEN = {
 LOCAL = "local"
 """default template"""
 LOCAL_KEYS = (
-    *("template", "workers", "workers_per_gpu", "fuse", "walltime", "device", "cpus", "python", "setup"),
+    *("template", "workers", "workers_per_gpu", "fuse", "walltime", "device", "cpus", "gpu_mem_gb", "python", "setup"),
     *("grace_s", "signal_lead_s"),
 )
 """keys of [job] that also apply without SLURM"""

@@ -103,6 +103,9 @@ class Objective(Table):
     """working directory, relative to where submit is called; default: that directory"""
     env: dict[str, str] = field(default_factory=dict)
     """environment variables to set for the objective"""
+    preload: Annotated[str, Limits(pattern=ENTRY)] | None = None
+    """"package.module:function": called once in an array task with several workers, with the fixed parameters, before
+    they start; they share the memory of what it loads"""
     snapshot: Flag = False
     """run a copy of the code, stored in the study, instead of the working directory"""
 
@@ -255,6 +258,9 @@ class Job(Table):
     fuse: Annotated[Literal["auto"] | int | None, Through(fused_trials, "before")] = None
     """number of trials of one shape that a worker trains together, by the objective's train_many; "auto": 16 if it has
     one; default: one at a time"""
+    fork: Flag = True
+    """workers of one array task are forked from a process that has imported the objective's function, where that is
+    safe; false: each imports it"""
     mps: Flag = False
     """share GPUs through an MPS daemon, one for each array task"""
     nodes: Annotated[int, Limits(ge=1, le=4096, strict=True)] = 1
@@ -269,6 +275,8 @@ class Job(Table):
     """CPUs for each process (a worker, or a rank of one); also sets the number of torch's threads"""
     mem_gb: Annotated[Number, Limits(gt=0)] | None = None
     """memory for each process in GB, as with cpus; default: that of the partition"""
+    gpu_mem_gb: Annotated[Number, Limits(gt=0)] | None = None
+    """memory in GB that must be free on each GPU of a worker before it starts a trial; default: nothing is checked"""
     gres: str | None = None
     """generic resources on each node, such as "gpu:a100:1" or "gpu:a100_3g.20gb:1\""""
     gpus_per_node: str | None = None

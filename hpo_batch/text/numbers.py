@@ -118,6 +118,8 @@ def hours(value: float | None) -> str:
 def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return NONE
+    if 0 < seconds < 0.5:
+        return "< 1 s"
     return f"{seconds:.0f} s" if seconds < 120 else hours(seconds / 3600)
 
 

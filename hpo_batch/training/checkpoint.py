@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import logging
-import pickle
 import random
 import re
 import zlib
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from hpo_batch.files import write_atomic
+from hpo_batch.training import ranks
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"epoch-(\d+)\.[0-9a-f]{8}\.pt")
@@ -47,7 +47,8 @@ Part: TypeAlias = HasState | torch.Generator
 class Checkpoint:
     """The whole state of a training, in a directory: what is continued from it gives the numbers of one run.
 
-    Saved are the state of every part, and the generators of random numbers of Python, NumPy and torch (all GPUs).
+    Saved are the state of every part, and the generators of random numbers of Python, NumPy and torch (all GPUs). In a
+    trial of several ranks (`ranks.join`) call it in each: rank 0 writes and reads for all.
 
     ```python
     checkpoint = Checkpoint(trial.checkpoint, {**trial.params, "seed": trial.seed}, {"model": model, "optimizer": adam})
@@ -72,14 +73,18 @@ class Checkpoint:
         _check_names(parts)
         self.directory, self.identity, self.parts = directory, dict(identity), dict(parts)
 
-    def save(self, epoch: int, values: Mapping[str, Any] | None = None) -> Path:
+    def save(self, epoch: int, values: Mapping[str, Any] | None = None) -> Path | None:
         """Write the state after `epoch`, whole or not at all, and `values`: numbers, texts, tensors, dicts of them.
+
+        Returns the file; None in ranks above 0, which write nothing.
 
         Raises:
             TypeError: something is an object that torch would not load again (`weights_only`), such as a NumPy scalar.
             ValueError: a name is taken.
             OSError: it cannot be written; what was there is still there.
         """
+        if ranks.rank() > 0:
+            return None
         _check_names(values or {})
         if both := set(self.parts) & set(values or {}):
             raise ValueError(f"names of parts and of values at once: {', '.join(sorted(both))}")
@@ -94,7 +99,7 @@ class Checkpoint:
 
         None if there is none to continue; parts and generators are then as they were, and a warning says why.
         """
-        state = load(self.directory)
+        state = ranks.from_first(load(self.directory) if ranks.rank() == 0 else None)
         if state is None:
             return None
         if why := self._why_not(state):
@@ -114,12 +119,12 @@ class Checkpoint:
     def _why_not(self, state: Mapping[str, Any]) -> str | None:
         if state.get("format") != FORMAT:
             return f"of format {state.get('format', 'unknown')}, and this version of hpo-batch reads format {FORMAT}"
+        if missing := [name for name in ("identity", "torch", "rng", *self.parts) if name not in state]:
+            return f"without {', '.join(missing)}"
         if state["identity"] != self.identity:
             return f"of other parameters or seed ({_difference(state['identity'], self.identity)})"
-        if missing := [name for name in self.parts if name not in state]:
-            return f"without {', '.join(missing)}"
         model = self.parts.get("model")
-        if isinstance(model, torch.nn.Module) and _shapes(model.state_dict()) != _shapes(state["model"]):
+        if model is not None and _shapes(_state_of(model)) != _shapes(state["model"]):
             return "of a model of another shape"
         return None
 
@@ -148,8 +153,9 @@ def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     return "; ".join([*shown, *([f"and {len(names) - 3} more"] if len(names) > 3 else [])])
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in state.items() if isinstance(value, torch.Tensor)}
+def _shapes(state: Any) -> dict[str, tuple[int, ...]]:
+    values = state.items() if isinstance(state, Mapping) else ()
+    return {name: tuple(value.shape) for name, value in values if isinstance(value, torch.Tensor)}
 
 
 def _state_of(part: Part) -> Any:
@@ -211,16 +217,29 @@ def load(directory: Path) -> dict[str, Any] | None:
     for epoch, path in _found(directory):
         content = path.read_bytes()
         if path.name == _name(epoch, content):
-            try:
-                state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            except (pickle.UnpicklingError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                log.warning("torch %s cannot read checkpoint '%s': %s", torch.__version__, path, reason)
-                continue
-            return state
+            state = _unpacked(path, content)
+            if state is not None:
+                return state
+            continue
         log.warning("checkpoint '%s' of epoch %d is damaged (torn or altered); using the one before it", path, epoch)
         path.unlink(missing_ok=True)
     return None
+
+
+def _unpacked(path: Path, content: bytes) -> dict[str, Any] | None:
+    """What was saved; None if it is no checkpoint, or one that this version of torch cannot read."""
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises what its readers of zip and pickle do: EOFError, UnicodeDecodeError, ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("torch %s cannot read checkpoint '%s': %s", torch.__version__, path, reason)
+        return None
+    if not isinstance(state, dict):
+        log.warning("'%s' is no checkpoint: it holds a %s", path, type(state).__name__)
+        return None
+    return state
 
 
 def _name(epoch: int, content: bytes) -> str:
@@ -232,4 +251,4 @@ def _found(directory: Path) -> list[tuple[int, Path]]:
     if not directory.is_dir():
         return []
     matches = ((NAME.fullmatch(path.name), path) for path in directory.iterdir())
-    return sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+    return sorted(((int(match[1]), path) for match, path in matches if match and path.is_file()), reverse=True)

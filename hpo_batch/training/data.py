@@ -8,14 +8,16 @@ parameter count asks here for the number of features.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hpo_batch.training.parameters import parameter, real, text, whole
-from hpo_batch.training.tables import quoted, read_table, version
+from hpo_batch.text.lines import short
+from hpo_batch.text.numbers import count
+from hpo_batch.training.parameters import parameter, read_known, real, text, whole
+from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,13 +102,39 @@ def feature_names(options: DataOptions) -> tuple[str, ...]:
         return DIGITS_FEATURES
     if options.features:
         return options.features
-    numeric = _frame(options).select_dtypes(include=["number", "bool"]).columns
+    frame = _frame(options)
+    numeric = frame.select_dtypes(include=["number", "bool"]).columns
+    for column in frame.columns.difference([*numeric, options.date_column], sort=False):
+        _check_text(frame[column], options)
     return tuple(str(column) for column in numeric if column != options.date_column)
+
+
+def _check_text(column: pd.Series[Any], options: DataOptions) -> None:
+    """A column of text is no feature. One of numbers with a few texts must not become one unseen."""
+    import pandas as pd
+
+    values = column.dropna()
+    is_text = pd.to_numeric(values, errors="coerce").isna()
+    if 0 < is_text.sum() < len(values) / 2:
+        row = is_text.index[is_text][0]
+        raise ValueError(
+            f"column '{column.name}' of '{_path(options)}' has numbers, but {short(values[row], 40)!r} is none "
+            f"({count(int(is_text.sum()), 'row')}): clean it, or name the columns to use in 'features'"
+        )
 
 
 def load(options: DataOptions, device: str = "cpu") -> Dataset:
     """Training and validation set; a ValueError says what is wrong with the data and what to do."""
     return _digits(device) if options.data == DIGITS else _rows(options, device)
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    options = read_known(DataOptions, fixed)
+    if options.data == DIGITS:
+        _images()
+    else:
+        _frame(options)
 
 
 def _digits(device: str) -> Dataset:
@@ -177,9 +205,16 @@ def _rows(options: DataOptions, device: str) -> Dataset:
             _check_classes(options, int(labels[used.start : used.stop].sum()), len(used), period)
 
     seen = rows[: train_rows.stop]
-    spread = seen.std(axis=0)
-    scaled = (rows - seen.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    x = torch.tensor(scaled, dtype=torch.float32, device=device)
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = seen.std(axis=0)
+        scaled = (rows - seen.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        as_float32 = scaled.astype(np.float32)
+    if (wrong := ~(np.isfinite(spread) & np.isfinite(as_float32).all(axis=0))).any():
+        raise ValueError(
+            f"column {quoted(np.array(names)[wrong])} of '{_path(options)}' has values that are too large to be scaled "
+            "by those of the training period; clean it or leave it out of 'features'"
+        )
+    x = torch.tensor(as_float32, device=device)
     y = torch.tensor(labels, dtype=torch.float32, device=device)
 
     def windows(used: range) -> Tensor:
@@ -239,14 +274,14 @@ def _finite(frame: pd.DataFrame, columns: list[str], options: DataOptions) -> ND
         bad_columns = [name for i, name in enumerate(columns) if bad[:, i].any()]
         first = frame[options.date_column].iloc[int(bad.any(axis=1).argmax())]
         raise ValueError(
-            f"{where} has {bad.sum()} values that are empty or not finite in column {quoted(bad_columns)}, "
+            f"{where} has {count(int(bad.sum()), 'value')} empty or not finite in column {quoted(bad_columns)}, "
             f"the first on {first:%Y-%m-%d}; fill them, drop those rows, or name other columns in 'features'"
         )
     return values
 
 
 def _path(options: DataOptions) -> Path:
-    return Path(options.data).expanduser().absolute()
+    return located(options.data)
 
 
 def _frame(options: DataOptions) -> pd.DataFrame:
@@ -271,13 +306,15 @@ def _read(path: Path, date_column: str, *, _version: tuple[int, int]) -> pd.Data
         if not pd.api.types.is_datetime64_any_dtype(dates):
             dates = pd.to_datetime(dates.astype(str), format="ISO8601")
     except ValueError as error:
-        raise ValueError(f"column '{date_column}' of '{path}' must hold dates such as 2020-01-31: {error}") from error
+        why = str(error).partition(". ")[0]  # what follows is advice for those who call pandas
+        raise ValueError(f"column '{date_column}' of '{path}' must hold dates such as 2020-01-31: {why}") from error
     dates = dates.dt.tz_localize(None)
     if dates.isna().any():
-        raise ValueError(f"column '{date_column}' of '{path}' has {dates.isna().sum()} empty dates: drop those rows")
+        empty = count(int(dates.isna().sum()), "empty date")
+        raise ValueError(f"column '{date_column}' of '{path}' has {empty}: drop those rows")
     if dates.duplicated().any():
         raise ValueError(
-            f"'{path}' has {dates.duplicated().sum()} duplicate dates, the first is "
+            f"'{path}' has {count(int(dates.duplicated().sum()), 'duplicate date')}, the first is "
             f"{dates[dates.duplicated()].iloc[0]}; keep one row per date and one series per file"
         )
     return frame.assign(**{date_column: dates}).sort_values(date_column, ignore_index=True)

@@ -57,3 +57,9 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # kilobytes on Linux
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was short, of a GPU or of this machine. torch has no exception of its own for the latter."""
+    is_torchs = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or is_torchs

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from hpo_batch.training import ranks
 from hpo_batch.training.checkpoint import Checkpoint, Part
 from hpo_batch.training.device import peak_memory_mb
 
@@ -38,6 +39,12 @@ class Trial(Protocol):
     def cpus(self) -> int: ...
     @property
     def device(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world_size(self) -> int: ...
+    @property
+    def local_rank(self) -> int: ...
     def report(self, step: int, **metrics: float) -> None: ...
     def should_stop(self) -> bool: ...
 
@@ -127,6 +134,9 @@ def fit(
 ) -> dict[str, float] | None:
     """Train, report, save and stop as the trial wants it, from its newest checkpoint on if it resumes.
 
+    In a trial of several ranks (`ranks.join`) call it in each: what the metrics are is decided in rank 0, which
+    reports and saves for all.
+
     Args:
         trial: gets a report after each epoch: `train_loss`, and of what `validate` returns precision, recall and all
             whose name begins with `val_`.
@@ -144,8 +154,14 @@ def fit(
 
     Raises:
         FloatingPointError: the validation metric is not finite.
+        RuntimeError: the trial has several ranks, and they have not met.
         TypeError: no part is called `"model"`, or it is no module.
     """
+    if trial.world_size != ranks.world_size():
+        raise RuntimeError(
+            f"the trial has {trial.world_size} ranks, which have not met: call hpo_batch.training.ranks.join(trial) "
+            "first, and train with ranks.wrap(model)"
+        )
     model = parts.get("model")
     if not isinstance(model, nn.Module):
         raise TypeError('fit needs parts["model"], a torch.nn.Module: its best weights are kept')
@@ -162,13 +178,15 @@ def fit(
     started = time.perf_counter() - progress.seconds  # as if the earlier attempts had run just before this one
     while not progress.is_finished(schedule):
         progress.epoch += 1
+        ranks.seed_masks(trial.seed, progress.epoch)
         train_loss = train(progress.epoch)
         model.eval()
         with torch.no_grad():
-            metrics = dict(validate(progress.epoch))
+            metrics = ranks.from_first(dict(validate(progress.epoch)))
         _take(metrics, progress, schedule, model)
-        _log_epoch(metrics, train_loss, progress, schedule)
-        trial.report(progress.epoch, **reported(metrics), train_loss=train_loss)
+        if ranks.rank() == 0:
+            _log_epoch(metrics, train_loss, progress, schedule)
+            trial.report(progress.epoch, **reported(metrics), train_loss=train_loss)
         is_finished = progress.is_finished(schedule)
         is_due = is_finished or progress.epoch % schedule.checkpoint_every == 0
         if is_due:
@@ -216,12 +234,7 @@ def _result(
     seconds: float,
 ) -> dict[str, float]:
     best = dict(progress.best)
-    if best.get("collapsed"):
-        log.warning(
-            "the predictions have collapsed: the model of the best epoch (%d) tells no sample from another "
-            "(predictions from %.3g to %.3g, recall %.3g)",
-            best["best_epoch"], best["pred_min"], best["pred_max"], best["recall"],
-        )  # fmt: skip
+    warn_of_collapse(best)
     if test is not None:
         model.load_state_dict(progress.best_model)
         model.eval()
@@ -237,23 +250,35 @@ def _result(
     }
 
 
+def warn_of_collapse(best: Mapping[str, float], *, prefix: str = "") -> None:
+    """Say in the log if the model of the best epoch predicts the same for all samples."""
+    if best.get("collapsed"):
+        log.warning(
+            "%sthe predictions have collapsed: the model of the best epoch (%d) tells no sample from another "
+            "(predictions from %.3g to %.3g, recall %.3g)",
+            prefix, best["best_epoch"], best["pred_min"], best["pred_max"], best["recall"],
+        )  # fmt: skip
+
+
 def train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     steps: Steps,
-    loss_of: Callable[[Tensor], tuple[Tensor, int]],
+    loss_of: Callable[[Tensor], tuple[Tensor, float]],
     *,
     epoch: int,
     order: torch.Generator,
 ) -> float:
     """One pass over the training samples in a new order; the mean loss of all of them.
 
+    The order and the batches are the same for any number of ranks.
+
     Args:
-        model: in training mode from here on.
+        model: in training mode from here on; what `ranks.wrap` returned.
         optimizer: steps once per batch.
         steps: how many samples there are, and in a batch.
-        loss_of: the mean loss of a batch, given the indices of its samples, (B,) on the CPU, and how many it is a mean
-            of: the samples, or the labels in them.
+        loss_of: the mean loss of this rank's part of a batch, given the indices of the whole batch's samples, (B,) on
+            the CPU, and how many it is a mean of: the samples of `ranks.part(B)`, or the labels in them.
         epoch: its number, from 1.
         order: draws the order of the samples.
 
@@ -261,22 +286,27 @@ def train_epoch(
         FloatingPointError: the loss of a step is not finite.
     """
     model.train()
+    if steps.batch_size < ranks.world_size() and epoch == 1:
+        log.warning(
+            "batch_size = %d is less than the %d ranks: each computes every batch", steps.batch_size, ranks.world_size()
+        )
     shuffled = torch.randperm(steps.n_train, generator=order)
     losses: list[Tensor] = []  # read once after the epoch: reading each would make the GPU wait at every step
-    weights: list[int] = []
+    weights: list[float] = []
     for step, batch in enumerate(torch.split(shuffled, steps.batch_size), start=(epoch - 1) * steps.per_epoch + 1):
         if not steps.rate.is_constant:
             for group in optimizer.param_groups:
                 group["lr"] = steps.rate.at(step)
         loss, weight = loss_of(batch)
+        weight /= ranks.repeats(len(batch))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        ranks.weighted(loss, weight).backward()  # type: ignore[no-untyped-call]
         if steps.grad_clip:
             nn.utils.clip_grad_norm_(model.parameters(), steps.grad_clip)
         optimizer.step()
         losses.append(loss.detach())
         weights.append(weight)
-    return mean_loss(torch.stack(losses).tolist(), weights, epoch=epoch)
+    return mean_loss(*ranks.over_all(torch.stack(losses), weights), epoch=epoch)
 
 
 def mean_loss(losses: Sequence[float], weights: Sequence[float], *, epoch: int) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 
 def _within(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,3 +39,27 @@ class Adam(_Light, torch.optim.Adam):
 
 class AdamW(_Light, torch.optim.AdamW):
     pass
+
+
+def all_decay(_name: str, _parameter: Tensor) -> bool:
+    """Weight decay of every parameter."""
+    return True
+
+
+def make(
+    model: nn.Module, *, is_adam: bool, rate: float, weight_decay: float, decays: Callable[[str, Tensor], bool]
+) -> Adam | AdamW:
+    """The optimizer of a trial that is trained alone, and in the checkpoint of one in a block.
+
+    Args:
+        model: its parameters.
+        is_adam: whether weight decay is part of the gradient (Adam), or not (AdamW).
+        rate: the learning rate.
+        weight_decay: of the parameters that have one.
+        decays: whether a parameter has, by its name and value.
+    """
+    named = list(model.named_parameters())
+    decayed = {"params": [p for name, p in named if decays(name, p)], "weight_decay": weight_decay}
+    others = {"params": [p for name, p in named if not decays(name, p)], "weight_decay": 0.0}
+    groups = [group for group in (decayed, others) if group["params"]]
+    return (Adam if is_adam else AdamW)(groups, lr=rate, fused=True)

@@ -66,6 +66,12 @@ def read(cls: type[D], params: Mapping[str, object]) -> D:
     return cls(**values)
 
 
+def read_known(cls: type[D], params: Mapping[str, object]) -> D:
+    """As ``read``, of those parameters that ``cls`` has."""
+    names = {f.name for f in fields(cls)}
+    return read(cls, {name: value for name, value in params.items() if name in names})
+
+
 def _read_whole(value: object, *, at_least: int) -> int:
     # A derived parameter such as "d_model * 4 / 2" arrives as 128.0: the same number, so not a mistake.
     number = int(value) if isinstance(value, float) and value.is_integer() else value

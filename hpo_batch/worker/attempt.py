@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from hpo_batch import processes
 from hpo_batch.envvars import EnvVar
@@ -19,7 +19,7 @@ from hpo_batch.objective.afresh import Afresh
 from hpo_batch.objective.function import FunctionObjective, where_it_is
 from hpo_batch.objective.outcome import stalled
 from hpo_batch.objective.trial import Trial, TrialContext, end
-from hpo_batch.records import Cause, Claim, Failed, GivenBack, Outcome, Stopping
+from hpo_batch.records import Cause, Claim, Failed, GivenBack, Outcome, Stopping, Usage
 from hpo_batch.store import attempt_folder, leases, sharing
 from hpo_batch.store.attempt_folder import CHECKPOINT, has_checkpoint
 from hpo_batch.store.home import StudyHome
@@ -31,6 +31,8 @@ from hpo_batch.worker.settle import settle
 from hpo_batch.worker.watchdog import GRACE_S, Ending, Pulse, watched
 
 log = logging.getLogger(__name__)
+
+End = TypeVar("End", bound=Outcome | GivenBack)
 
 # causes of attempts that the worker gives back itself; for any other reason the cause is the time limit
 CAUSES = {Stopping.PREEMPTED: Cause.PREEMPTED, Stopping.CANCELLED: Cause.CANCELLED}
@@ -67,7 +69,7 @@ def run_attempt(context: WorkerContext, claim: Claim, *, again: bool = False) ->
     try:
         with context.signals.telling(attempt.announce):
             ended = attempt.run()
-        return replace(ended, usage=context.meter.end(measuring))
+        return attempt.timed(replace(ended, usage=context.meter.end(measuring)))
     except Superseded:
         raise
     except StorageError as error:
@@ -217,6 +219,10 @@ class Attempt:
             return stalled(self.trial.progress, wanted=self.engine.wanted, where=where, traceback=stack)
         return None
 
+    def timed(self, ended: End) -> End:
+        """The same end, with how long the first report took."""
+        return replace(ended, usage=replace(ended.usage or Usage(), first_report_s=self.engine.first_report_s))
+
     def record_end(self, ended: Ending, *, began: float) -> None:
         """Record the end of an attempt whose function does not return."""
         claim, tally = self.claim, self.context.tally
@@ -226,7 +232,7 @@ class Attempt:
             else:
                 tally.stopped = Stopping(ended.cause.value)
             tally.saves = tally.saves or has_checkpoint(self.trial.dir)
-            settle(self.context, claim, ended, began=began)
+            settle(self.context, claim, self.timed(ended), began=began)
         except (StorageError, OSError) as error:
             log.warning("trial %s: its end could not be recorded: %s", claim.number, error)
         except Superseded as error:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,13 +23,15 @@ from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import of_exception, of_return, reason_of
 from hpo_batch.objective.trial import Trial
 from hpo_batch.objective.trials import ManyFunction, Trials
-from hpo_batch.records import Cause, Claim, Failed, GivenBack, Idle, Outcome, Reason
+from hpo_batch.records import Cause, Claim, Failed, GivenBack, Idle, Outcome, Reason, Usage
 from hpo_batch.store.attempt_folder import STREAMS
 from hpo_batch.study.alike import Alike
 from hpo_batch.study.endings import Ending as UntoldEnding
+from hpo_batch.text.names import listed
 from hpo_batch.worker.attempt import Attempt, end_worker, not_written
 from hpo_batch.worker.context import WorkerContext
 from hpo_batch.worker.settle import note, settle
+from hpo_batch.worker.usage import Measuring
 from hpo_batch.worker.walltime import Fits
 from hpo_batch.worker.watchdog import Ending, watched
 
@@ -57,7 +59,10 @@ class BlockEnd:
 class _Running:
     attempt: Attempt
     began: float
+    measuring: Measuring
     is_taken: bool = False
+    usage: Usage | None = None
+    """once it is closed"""
 
 
 class Block:
@@ -108,7 +113,8 @@ class Block:
             return self.end_of
         context, self._thread = self._context, threading.get_ident()
         self._output = self._ready[0].attempt.trial.dir
-        log.info("trials %s are trained together", ", ".join(str(one.attempt.claim.number) for one in self._ready))
+        if len(self._ready) > 1:
+            log.info("trials %s are trained together", listed(one.attempt.claim.number for one in self._ready))
         trials = Trials(self, size=self._alike.size, cpus=context.place.cpus, device=context.place.device)
         context.signals.take_over()
         every_s = min(one.attempt.look_every_s for one in self._ready)
@@ -151,7 +157,12 @@ class Block:
             self._settle(claim, not_written(claim, error), began=began)
             return
         attempt.engine.lock = self._lock
-        self._ready.append(_Running(attempt=attempt, began=began))
+        measuring = self._context.meter.begin(is_function=True)
+        self._ready.append(_Running(attempt=attempt, began=began, measuring=measuring))
+
+    def _close(self, one: _Running) -> None:
+        one.attempt.close()
+        one.usage = self._context.meter.end(one.measuring)
 
     def _claim(self, at_most: int) -> None:
         """Claim and open trials for free slots."""
@@ -178,11 +189,11 @@ class Block:
             self._superseded(claim, error)
             return
         finally:
-            attempt.close()
+            self._close(one)
         self._take_in(one, ended)
 
     def _take_in(self, one: _Running, ended: Outcome | GivenBack) -> None:
-        claim = one.attempt.claim
+        claim, ended = one.attempt.claim, one.attempt.timed(replace(ended, usage=one.usage))
         if isinstance(ended, GivenBack):
             self._settle(claim, ended, began=one.began)
         else:
@@ -222,19 +233,19 @@ class Block:
         self._ready.clear()
         if isinstance(error, KeyboardInterrupt):
             for one in left:
-                one.attempt.close()
+                self._close(one)
                 with contextlib.suppress(StorageError):  # includes Superseded: its end may have been written already
                     self._context.study.give_back(one.attempt.claim, Cause.CANCELLED)
             raise error
         if isinstance(error, StorageError) and not isinstance(error, Superseded):
             for one in left:
-                one.attempt.close()
+                self._close(one)
                 self._settle(one.attempt.claim, not_written(one.attempt.claim, error), began=one.began)
         elif error is None:
             self._finish_returned(left)
         elif len(left) > 1 and not any(one.attempt.trial.stopping for one in left):
             for one in left:
-                one.attempt.close()
+                self._close(one)
             self.end_of.failed = reason_of(error)
             self.end_of.alone = [one.attempt.claim for one in left]
         else:
@@ -248,12 +259,12 @@ class Block:
             if one.is_taken and one.attempt.trial.stopping is None:
                 message = "train_many returned without an end of this trial; call trials.end(trial, result) for each"
                 metrics = self._wanted.complete(one.attempt.trial.progress.metrics)
-                one.attempt.close()
+                self._close(one)
                 self._take_in(one, Failed(reason=Reason.NO_RESULT, message=message, metrics=metrics))
             elif one.is_taken:
                 self._end(one, None)
             else:
-                one.attempt.close()
+                self._close(one)
                 self.end_of.alone.append(one.attempt.claim)
 
     def _announce(self) -> None:

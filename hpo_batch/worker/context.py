@@ -16,6 +16,7 @@ from hpo_batch.worker.walltime import NParams
 
 if TYPE_CHECKING:  # it brings Optuna and NumPy, which read their number of threads when they are imported
     from hpo_batch.study.study import Study
+    from hpo_batch.worker.gpu_memory import MemoryCheck
 
 
 def _never() -> bool:
@@ -41,6 +42,8 @@ class WorkerContext:
     """counts a model's parameters, to predict a trial's duration"""
     meter: Meter = field(default_factory=Meter)
     """measures what attempts use"""
+    gpu_memory: MemoryCheck | None = None
+    """asked before each claim, if the sweep says what a trial needs"""
     is_over: Callable[[], bool] = _never
     """whether the objective cannot run another trial"""
     leave: Callable[[Tally], None] = _just_end

@@ -31,8 +31,13 @@ class WorkerEngine:
         self._looked = time.time()
         """last look for markers; the claim has just done one"""
         self._shared = time.monotonic()
+        self._began = time.monotonic()
+        self.first_report_s: float | None = None
+        """seconds from the attempt's start to its first report"""
 
     def take_report(self, step: int, metrics: Mapping[str, float]) -> Verdict:
+        if self.first_report_s is None:
+            self.first_report_s = round(time.monotonic() - self._began, 3)
         if self._study.sweep.study.shared and time.monotonic() - self._shared > SHARE_EVERY_S:
             self._shared = time.monotonic()
             # while it runs: a killed attempt cannot open its checkpoint to the colleague who resumes it

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,23 +22,21 @@ from typing import TYPE_CHECKING
 from hpo_batch import logs, processes
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, HpoBatchError, StorageError, UserError
-from hpo_batch.objective.command import CommandObjective
-from hpo_batch.objective.function import FunctionObjective
-from hpo_batch.objective.load import Objective, import_function, import_many, load, missing_files
-from hpo_batch.objective.stop import Graces
-from hpo_batch.records import Failed, Owner, Reason, Stopping
+from hpo_batch.objective.load import Objective, import_function
+from hpo_batch.records import Failed, Owner, Stopping
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.submissions import read_submissions, workdir_of
+from hpo_batch.store.submissions import read_submissions
 from hpo_batch.store.worker_name import WorkerName
 from hpo_batch.study.read import read_revision, read_state
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.walltime import lead_s
 from hpo_batch.worker import guardian, slots
 from hpo_batch.worker.context import WorkerContext
-from hpo_batch.worker.devices import choose_device
+from hpo_batch.worker.devices import Device, choose_device, must_ask
+from hpo_batch.worker.loading import enter, go_where_submitted, limit_threads, load_objective
 from hpo_batch.worker.loop import work
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
@@ -48,6 +45,7 @@ from hpo_batch.worker.task_exit import Departure, leave
 from hpo_batch.worker.usage import Meter, no_gpus
 
 if TYPE_CHECKING:
+    from hpo_batch.worker.gpu_memory import MemoryCheck
     from hpo_batch.worker.gpu_readings import ReadGpus
     from hpo_batch.worker.ranks import Lead
 
@@ -101,7 +99,8 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
     task = _read_task(home, signals, environ)
     home, sweep, allocation = task.home, task.sweep, task.allocation
     if slots.is_supervisor(sweep.job, allocation, environ):
-        tally = slots.supervise(home, sweep.job, allocation, place=task.place, signals=signals, environ=environ)
+        go_where_submitted(home, allocation, submission=task.owner.submission)
+        tally = slots.supervise(home, sweep, allocation, place=task.place, signals=signals, environ=environ)
         task.leave(tally)
         return task.exit_code(tally)
     rank = None
@@ -113,12 +112,9 @@ def run_worker(home: StudyHome, environ: Mapping[str, str]) -> int:
         rank = rank_of(sweep.job, allocation, environ)
         if rank is not None and rank.rank > 0:
             return follow(home, rank)
-    device = choose_device(sweep, allocation)
-    cpus = f"{allocation.cpus} CPU{'' if allocation.cpus == 1 else 's'}"
-    log.info("device %s, GPUs %s, %s", device, ",".join(allocation.gpus) or "none", cpus)
-    task = replace(task, place=replace(task.place, device=device))
     if rank is None:
         return task.exit_code(_work(task))
+    task = task.placed(choose_device(sweep, allocation))  # rank 0 tells the others
     with led(home, sweep, rank) as lead:
         return task.exit_code(_work(replace(task, lead=lead)))
 
@@ -134,7 +130,7 @@ def _read_task(home: StudyHome, signals: Signals, environ: Mapping[str, str]) ->
     allocation = BATCH.allocation(environ, time.time(), cpus=sweep.job.cpus)
     if sweep.study.shared:
         os.umask(sharing.UMASK)  # never restored: this process and its children work on this study only
-    _limit_threads(sweep, allocation.cpus)
+    limit_threads(sweep, allocation.cpus)
     log.info("worker on %s, pid %s, study %s", allocation.node, os.getpid(), home.name)
     began = time.time()
     owner = _owner(allocation, environ)
@@ -168,6 +164,13 @@ class _Task:
     environ: Mapping[str, str]
     lead: Lead | None = None
     """leads the worker's other ranks, if there are any"""
+
+    def placed(self, device: Device) -> _Task:
+        """The same task, whose worker trains on a device."""
+        here = self.allocation
+        cpus = f"{here.cpus} CPU{'' if here.cpus == 1 else 's'}"
+        log.info("device %s, GPUs %s, %s", device, ",".join(here.gpus) or "none", cpus)
+        return replace(self, place=replace(self.place, device=device))
 
     def leave(self, tally: Tally, *, cut_short: bool = False) -> None:
         """The last steps; does not return if this process waits for SLURM's kill.
@@ -211,10 +214,10 @@ def _nothing() -> None:
 def _work(task: _Task) -> Tally:
     """Run trials until nothing is left for this worker, and leave."""
     sweep, lead = task.sweep, task.lead
-    _go_where_submitted(task)
+    go_where_submitted(task.home, task.allocation, submission=task.owner.submission)
     problem = enter(sweep)
     n_params = import_function(sweep.objective.n_params) if sweep.objective.n_params else None
-    # after _limit_threads: it imports NumPy, whose BLAS reads the number of threads at import
+    # after limit_threads: it imports NumPy, whose BLAS reads the number of threads at import
     from hpo_batch.study.study import Study
 
     def depart(tally: Tally, *, cut_short: bool) -> None:
@@ -229,9 +232,11 @@ def _work(task: _Task) -> Tally:
     guardian.start(os.environ[guardian.MARK])
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
-            objective = _usable(
-                problem or (load_objective(sweep) if lead is None else lead.objective(task.place)), task
-            )
+            if lead is None:
+                loaded, task = _load(task, problem)
+            else:
+                loaded = problem or lead.objective(task.place)
+            objective = _usable(loaded, task)
             context = WorkerContext(
                 study=study,
                 objective=objective,
@@ -241,7 +246,9 @@ def _work(task: _Task) -> Tally:
                 n_params=n_params,
                 leave=lambda tally: depart(tally, cut_short=True),
                 meter=Meter(read_gpus=_gpus(task)),
+                gpu_memory=_memory_check(task),
             )
+            log.info("ready after %.1f s", time.time() - task.place.began)
             tally = work(context)
     except BaseException:
         processes.end_descendants(EnvVar.WORKER_NAME)
@@ -258,6 +265,35 @@ def _gpus(task: _Task) -> ReadGpus:
     return reader(task.allocation.gpus)
 
 
+def _memory_check(task: _Task) -> MemoryCheck | None:
+    need_gb = task.sweep.job.gpu_mem_gb
+    if need_gb is None or task.place.device != "cuda":
+        return None
+    from hpo_batch.worker.gpu_memory import MemoryCheck
+    from hpo_batch.worker.gpu_readings import memory_reader
+
+    return MemoryCheck(need_gb, memory_reader(task.allocation.gpus))
+
+
+def _load(task: _Task, problem: Failed | None) -> tuple[Objective | Failed, _Task]:
+    """The objective, and the task with its device; torch is asked for the device once it is imported.
+
+    Args:
+        problem: why the objective cannot be loaded, if that is known.
+
+    Raises:
+        DeviceMissing: before what else is wrong, which may follow from it.
+    """
+    sweep, allocation = task.sweep, task.allocation
+    footing = processes.Footing() if must_ask(sweep, allocation) else None
+    loaded = problem or load_objective(sweep)
+
+    def may_fork() -> bool:
+        return footing is not None and not footing.why_unsafe()
+
+    return loaded, task.placed(choose_device(sweep, allocation, may_fork=may_fork))
+
+
 def _usable(objective: Objective | Failed, task: _Task) -> Objective:
     """The objective if it could be loaded.
 
@@ -272,29 +308,6 @@ def _usable(objective: Objective | Failed, task: _Task) -> Objective:
     raise UserError(f"on {task.allocation.node}: {objective.message}; no trial was started")
 
 
-def _go_where_submitted(task: _Task) -> None:
-    """Change to the submission's working directory.
-
-    If it does not exist on the node, slurmstepd starts the job in /tmp and only logs that.
-
-    Raises:
-        UserError: the directory does not exist here.
-    """
-    if task.allocation.job is None:
-        return
-    with contextlib.suppress(StorageError):
-        submitted = next((one for one in read_submissions(task.home) if one.id == task.owner.submission), None)
-        expected = None if submitted is None else workdir_of(task.home, submitted)
-        if expected is None:
-            return
-        try:
-            if not expected.samefile(Path.cwd()):
-                os.chdir(expected)
-        except OSError as error:
-            where = f"cannot use the working directory '{expected}' ({error.strerror})"
-            raise UserError(f"on {task.allocation.node}: {where}; no trial was started") from error
-
-
 def log_apart(label: str = "") -> None:
     """Log to a duplicate of stderr: while a function runs, stderr itself belongs to the trial.
 
@@ -306,49 +319,6 @@ def log_apart(label: str = "") -> None:
     for layer in OUR_LAYERS:
         logs.tell(f"hpo_batch.{layer}", handler, level=logging.INFO)
     logs.tell("hpo_batch.training", logs.CurrentStderr(), level=logging.INFO)
-
-
-def enter(sweep: Sweep) -> Failed | None:
-    """Change to the objective's working directory, relative to the directory in which the worker was started."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does, so that the user's package is found
-    if sweep.objective.cwd is None:
-        return None
-    try:
-        os.chdir(sweep.objective.cwd)
-    except OSError as error:
-        where = Path(sweep.objective.cwd).absolute()
-        message = f"cannot change to the working directory '{where}' of [objective]: {error.strerror}"
-        return Failed(reason=Reason.INVALID, message=message)
-    return None
-
-
-def load_objective(sweep: Sweep) -> Objective | Failed:
-    here = replace(sweep.objective, cwd=None)  # this process has changed to it already
-    try:
-        objective = load(here, metrics=sweep.study.metric, computed=sweep.metrics)
-        if missing := missing_files(here):
-            return Failed(reason=Reason.INVALID, message="; ".join(missing))
-        if sweep.job.fused > 1 and isinstance(objective, FunctionObjective):
-            assert here.function is not None
-            return replace(objective, many=import_many(here.function, must=sweep.job.fuse != "auto"))
-        if isinstance(objective, CommandObjective):
-            return replace(objective, graces=Graces(preempted_s=sweep.job.grace_s))
-        return objective
-    except UserError as error:
-        cause = error.__cause__
-        text = "".join(traceback.format_exception(cause)) if cause else ""
-        return Failed(reason=Reason.INVALID, message=str(error), traceback=text)
-
-
-def _limit_threads(sweep: Sweep, cpus: int) -> None:
-    """Limit threads to the task's CPUs; before user code is imported, because numeric libraries read these once.
-
-    One thread more than cores made training 27 times slower.
-    """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(cpus)
-    os.environ.update(sweep.objective.env)
 
 
 def _owner(allocation: Allocation, environ: Mapping[str, str]) -> Owner:

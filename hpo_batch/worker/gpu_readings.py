@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -34,7 +35,20 @@ class GpuReading:
     """uncorrected memory errors since the driver was loaded"""
 
 
+@dataclass(frozen=True, kw_only=True)
+class GpuMemory:
+    """Memory of one GPU at one moment, in 1e6 bytes."""
+
+    gpu: str
+    """as in CUDA_VISIBLE_DEVICES"""
+    free_mb: float | None = None
+    total_mb: float | None = None
+    ours_mb: float | None = None
+    """held by this process; unknown if NVML does not show it, as in a container with process ids of its own"""
+
+
 ReadGpus: TypeAlias = Callable[[], Sequence[GpuReading]]
+ReadMemory: TypeAlias = Callable[[], Sequence[GpuMemory]]
 
 
 def reader(gpus: Sequence[str]) -> ReadGpus:
@@ -45,18 +59,41 @@ def reader(gpus: Sequence[str]) -> ReadGpus:
     """
     if not gpus:
         return no_gpus
-    if not is_installed("pynvml"):
-        log.info("temperature, load and errors of the GPU are not recorded: %s", install("pynvml"))
+    opened = _open(gpus)
+    if isinstance(opened, str):
+        log.log(
+            logging.WARNING if is_installed("pynvml") else logging.INFO,
+            "temperature, load and errors of the GPU are not recorded: %s",
+            opened,
+        )
         return no_gpus
+    nvml, handles = opened
+    return lambda: [_read(nvml, handle) for handle in handles]
+
+
+def memory_reader(gpus: Sequence[str]) -> ReadMemory | str:
+    """A function that reads the memory of these GPUs, or why NVML cannot be used.
+
+    Args:
+        gpus: see ``reader``.
+    """
+    opened = _open(gpus)
+    if isinstance(opened, str):
+        return opened
+    nvml, handles = opened
+    return lambda: [_read_memory(nvml, handle, gpu) for handle, gpu in zip(handles, gpus, strict=True)]
+
+
+def _open(gpus: Sequence[str]) -> tuple[Any, list[Any]] | str:
+    if not is_installed("pynvml"):
+        return install("pynvml")
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        handles = [_handle(pynvml, gpu) for gpu in gpus]
+        return pynvml, [_handle(pynvml, gpu) for gpu in gpus]
     except pynvml.NVMLError as error:
-        log.warning("temperature, load and errors of the GPU are not recorded: NVML: %s", error)
-        return no_gpus
-    return lambda: [_read(pynvml, handle) for handle in handles]
+        return f"NVML: {error}"
 
 
 def _handle(nvml: Any, gpu: str) -> Any:
@@ -87,4 +124,21 @@ def _read(nvml: Any, handle: Any) -> GpuReading:
                 handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
             )
         ),
+    )
+
+
+def _read_memory(nvml: Any, handle: Any, gpu: str) -> GpuMemory:
+    memory: Any = None
+    ours_mb: float | None = None
+    with contextlib.suppress(nvml.NVMLError):
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    with contextlib.suppress(nvml.NVMLError):
+        running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        held = [one.usedGpuMemory for one in running if one.pid == os.getpid() and one.usedGpuMemory is not None]
+        ours_mb = sum(held) / 1e6 if held else None
+    return GpuMemory(
+        gpu=gpu,
+        free_mb=None if memory is None else memory.free / 1e6,
+        total_mb=None if memory is None else memory.total / 1e6,
+        ours_mb=ours_mb,
     )

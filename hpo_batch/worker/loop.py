@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Idle, IdleWhy, Outcome, Pruned, Stopping
 from hpo_batch.worker.attempt import run_attempt
 from hpo_batch.worker.context import WorkerContext
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # seconds between looks of an idle worker for dead ones among those that run the remaining trials
 LOOK_AGAIN_S = 2.0
+# such looks of a worker for GPU memory, until that of a process which is just ending must be free
+MEMORY_LOOKS = 30
 
 
 def work(context: WorkerContext) -> Tally:
@@ -61,6 +64,8 @@ class _Loop:
         self._claimed: tuple[Claim, ...] | Idle | None = None
         """result of the next claim, if it was made together with recording the last trial"""
         self._is_over = False
+        self._has_run = False
+        """whether a function has run in this process, which may hold memory"""
         self._fused = Fused.of(context)
 
     def has_next(self) -> bool:
@@ -72,6 +77,9 @@ class _Loop:
     def claim(self) -> tuple[Claim, ...]:
         """The next trial, or those of the next block; none if there is none at the moment, or none for this worker."""
         if self._claimed is None:
+            if lacking := self._await_gpu_memory():
+                self._end(Idle(why=IdleWhy.GPU_MEMORY, detail=lacking))
+                return ()
             self._look()
         fused = self._fused
         answer = self._claimed or self._context.study.claim(fused.size, fits=self._fits, alike=fused.alike)
@@ -84,6 +92,7 @@ class _Loop:
 
     def run(self, claims: tuple[Claim, ...]) -> Outcome | GivenBack | None:
         """Run a trial or a block and record all ends; None if there is nothing to decide by."""
+        self._has_run = isinstance(self._context.objective, FunctionObjective)
         if self._fused.alike is None:
             return self._run_alone(claims[0])
         ended = self._fused.run(claims, fits=self._fits)
@@ -106,7 +115,7 @@ class _Loop:
         try:
             outcome = run_attempt(context, claim, again=again)
             goes_on = isinstance(outcome, Complete | Pruned) and not self._is_stopping() and not context.is_over()
-            goes_on = goes_on and not again and self._fused.alike is None
+            goes_on = goes_on and not again and self._fused.alike is None and not self._lacks_gpu_memory()
             if goes_on:
                 self._look()
             self._claimed = settle(context, claim, outcome, began=began, fits=self._fits if goes_on else None)
@@ -163,6 +172,21 @@ class _Loop:
         log.info("no more trials for this worker: %s%s", idle.why.value, detail)
         self._context.tally.idle = idle
         self._is_over = True
+
+    def _lacks_gpu_memory(self) -> str:
+        check = self._context.gpu_memory
+        return "" if check is None else check.lacks(has_run=self._has_run)
+
+    def _await_gpu_memory(self) -> str:
+        """Wait for the memory that a trial needs; what is missing if it does not become free."""
+        for look in range(MEMORY_LOOKS):
+            lacking = self._lacks_gpu_memory()
+            if not lacking or self._is_stopping():
+                return ""
+            if look == 0:
+                log.warning("waiting up to %g s: %s", MEMORY_LOOKS * LOOK_AGAIN_S, lacking)
+            self._context.sleep(LOOK_AGAIN_S)
+        return lacking
 
     def _is_stopping(self) -> bool:
         return self._context.signals.why(self._context.place.is_warned) is not None

@@ -27,7 +27,8 @@ from hpo_batch.objective.trial import Trial, TrialContext
 from hpo_batch.records import Cause, Failed, GivenBack, Outcome, Reason, Stopping, Verdict
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.worker.connection import Address, Wire, connect
-from hpo_batch.worker.entry import enter, load_objective, log_apart
+from hpo_batch.worker.entry import log_apart
+from hpo_batch.worker.loading import enter, load_objective
 from hpo_batch.worker.rank_protocol import encode_outcome, has_failed
 from hpo_batch.worker.signals import Signals
 

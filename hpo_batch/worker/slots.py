@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch import processes
 from hpo_batch.envvars import EnvVar
@@ -27,11 +27,14 @@ from hpo_batch.records import Idle, IdleWhy, Stopping
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.store.home import StudyHome
-from hpo_batch.sweep.schema import Job
+from hpo_batch.sweep.schema import Job, Sweep
 from hpo_batch.worker import mps
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.tally import Tally
+
+if TYPE_CHECKING:
+    from hpo_batch.worker.preload import Forks
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class Slot:
 @dataclass(kw_only=True)
 class _Running:
     slot: Slot
-    process: processes.Process
+    process: processes.Process | processes.Fork
     tally: Path
     restarts: int = 0
 
@@ -106,20 +109,25 @@ def slots_of(job: Job, allocation: Allocation, environ: Mapping[str, str]) -> tu
 
 
 def supervise(
-    home: StudyHome, job: Job, allocation: Allocation, *, place: Place, signals: Signals, environ: Mapping[str, str]
+    home: StudyHome, sweep: Sweep, allocation: Allocation, *, place: Place, signals: Signals, environ: Mapping[str, str]
 ) -> Tally:
     """Run the workers of this array task until all have ended; returns their combined tally.
 
     Raises:
         UserError: none of them could work; the log has the reasons.
     """
+    from hpo_batch.worker.preload import preload  # most array tasks have one worker
+
+    job = sweep.job
     slots = slots_of(job, allocation, environ)
     log.info("%s workers in this array task, %s CPUs each", len(slots), slots[0].cpus)
     ends = _Ends()
+    forks = preload(home, sweep, cpus=slots[0].cpus)
+    signals.take_over()  # what was imported may have set its own handlers
     with contextlib.ExitStack() as stack:
         reports = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hpo-batch-slots-")))
         led = stack.enter_context(mps.daemon(environ)) if job.mps else {}
-        running = [_start(home, slot, reports, {**environ, **led}) for slot in slots]
+        running = [_start(home, slot, reports, {**environ, **led}, forks=forks) for slot in slots]
         try:
             _watch(home, running, ends, lambda: signals.why(place.is_warned), {**environ, **led})
         finally:
@@ -150,7 +158,15 @@ def _gpus(job: Job, allocation: Allocation) -> list[str | None]:
     return [gpu for gpu in allocation.gpus or (None,) for _ in range(each)]
 
 
-def _start(home: StudyHome, slot: Slot, reports: Path, environ: Mapping[str, str], *, restarts: int = 0) -> _Running:
+def _start(
+    home: StudyHome,
+    slot: Slot,
+    reports: Path,
+    environ: Mapping[str, str],
+    *,
+    restarts: int = 0,
+    forks: Forks | None = None,
+) -> _Running:
     tally = reports / f"{slot.number}.{restarts}.json"
     env = {
         **environ,
@@ -161,6 +177,8 @@ def _start(home: StudyHome, slot: Slot, reports: Path, environ: Mapping[str, str
     if slot.gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = slot.gpu
         env[EnvVar.GPUS] = str(slot.gpu_count)
+    if forks is not None:
+        return _Running(slot=slot, process=forks(env), tally=tally, restarts=restarts)
     argv = [sys.executable, "-u", "-m", "hpo_batch", "worker", str(home.path)]
     process = processes.start(argv, stdout=None, stderr=None, env=env)
     return _Running(slot=slot, process=process, tally=tally, restarts=restarts)

@@ -35,16 +35,16 @@ def no_gpus() -> Sequence[GpuReading]:
     return ()
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Measuring:
     """The samples of one attempt."""
 
     is_function: bool
     """a function runs in this process, a command in processes of its own"""
-    cpu_s: float
-    """of this process and its children so far, when the attempt began"""
     due: float
     """monotonic time of the next sample"""
+    cpu_s: float = 0.0
+    """so far; of trials that are trained together, each has an equal share"""
     pause_s: float = FIRST_S
     memory: int | None = None
     """largest so far, in bytes"""
@@ -52,12 +52,14 @@ class Measuring:
 
 
 class Meter:
-    """Measures the attempts of this process, one at a time."""
+    """Measures the attempts of this process: one at a time, or those of a block, which share it."""
 
     def __init__(self, *, read_gpus: ReadGpus = no_gpus, clock: Callable[[], float] = time.monotonic) -> None:
         self._read_gpus = read_gpus
         self._clock = clock
-        self._current: Measuring | None = None
+        self._running: list[Measuring] = []
+        self._shared_s = 0.0
+        """CPU seconds that have been divided among attempts, or fell between them"""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ours = processes.descendants(os.getpid())
@@ -65,9 +67,10 @@ class Meter:
 
     def begin(self, *, is_function: bool) -> Measuring:
         """Start to measure an attempt. The thread finds it at its next look, which costs less than waking it."""
-        measuring = Measuring(is_function=is_function, cpu_s=_cpu_s(is_function), due=self._clock() + FIRST_S)
+        measuring = Measuring(is_function=is_function, due=self._clock() + FIRST_S)
         with self._lock:
-            self._current = measuring
+            self._share(is_function=is_function)
+            self._running.append(measuring)
         if self._thread is None or not self._thread.is_alive():  # threads do not survive a fork
             self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
             self._thread.start()
@@ -76,37 +79,50 @@ class Meter:
     def end(self, measuring: Measuring) -> Usage:
         """What the attempt has used."""
         with self._lock:
-            self._current = None
+            if measuring in self._running:
+                self._share(is_function=measuring.is_function)
+                self._running.remove(measuring)
             if measuring.is_function and measuring.memory is None:
                 measuring.memory = _resident(os.getpid())  # it was over before the first sample
         memory = measuring.memory
         return Usage(
-            cpu_s=round(_cpu_s(measuring.is_function) - measuring.cpu_s, 3),
+            cpu_s=round(measuring.cpu_s, 3),
             memory_mb=None if memory is None else round(memory / 1e6, 1),
             **_summary(measuring.gpus),
         )
+
+    def _share(self, *, is_function: bool) -> None:
+        """Divide the CPU time since the last call among the attempts that run."""
+        now_s = _cpu_s(is_function)
+        for measuring in self._running:
+            measuring.cpu_s += (now_s - self._shared_s) / len(self._running)
+        self._shared_s = now_s
 
     def _run(self) -> None:
         while True:
             time.sleep(FIRST_S)
             with self._lock:
-                measuring = self._current
-                if measuring is not None and self._clock() >= measuring.due:
+                due = [one for one in self._running if self._clock() >= one.due]
+                if due:
                     try:
-                        self._sample(measuring)
+                        self._sample(due)
                     except Exception:  # measuring must not end an attempt, nor stop for the next one
                         log.exception("the attempt's use of the machine cannot be measured")
+                for measuring in due:
                     measuring.pause_s = min(MOST_S, measuring.pause_s * SLOWER)
                     measuring.due = self._clock() + measuring.pause_s
 
-    def _sample(self, measuring: Measuring) -> None:
+    def _sample(self, due: Sequence[Measuring]) -> None:
+        """Those of a block have the memory and the GPUs of all of it."""
         own = os.getpid()
-        pids = (processes.descendants(own) - self._ours) | ({own} if measuring.is_function else set())
+        pids = (processes.descendants(own) - self._ours) | ({own} if due[0].is_function else set())
         total = sum(filter(None, map(_resident, pids)))
-        if total:
-            measuring.memory = max(measuring.memory or 0, total)
-        if readings := self._read_gpus():
-            measuring.gpus.append(readings)
+        readings = self._read_gpus()
+        for measuring in due:
+            if total:
+                measuring.memory = max(measuring.memory or 0, total)
+            if readings:
+                measuring.gpus.append(readings)
 
 
 def _cpu_s(is_function: bool) -> float:

@@ -92,6 +92,10 @@ def test_what_load_gives_is_what_optuna_has(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize", storage=storage, study_name="one")
     study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_int("n", 1, 4), n_trials=8)
     trials = hpo_batch.load(storage)
+    report = trials.report()
+    for shown in (report, report.findings, trials.figures()["history-one"]):  # what a notebook prints of them
+        assert len(repr(shown)) < 120
+        assert "one" in repr(shown)
     theirs, ours = study.trials_dataframe(), trials.trials_dataframe()
     for column in ("number", "value", "params_x", "params_n", "state"):
         assert ours[column].tolist() == theirs[column].tolist()

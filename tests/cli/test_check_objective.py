@@ -181,3 +181,20 @@ def test_a_parameter_with_the_name_of_a_placeholder_is_refused(cli: Cli, sweep: 
     path.write_text(path.read_text().replace("fast = [true, false]", "checkpoint_dir = [1, 2]"))
     ended = cli("check", path)
     assert (ended.code, "rename the parameter 'checkpoint_dir'" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(("d_model", "is_small"), [(1024, True), (2048, False)])
+def test_a_model_that_gains_nothing_from_several_processes(
+    cli: Cli, tmp_path: Path, d_model: int, is_small: bool
+) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text(
+        '[study]\nname = "s"\nmetric = "val_auc"\ndirection = "maximize"\ntrials = 2\n'
+        '[objective]\nfunction = "hpo_batch.training.patchtst.train:train"\n'
+        'n_params = "hpo_batch.training.patchtst.size:n_params"\n'
+        f"[space]\nd_model = [16, {d_model}]\nn_layers = 7\nn_heads = 2\n[sampler]\nname = 'random'\n"
+        '[job]\ntemplate = "cpu"\ntasks_per_node = 2\n'
+    )
+    warning = "each trial is trained by 2 processes together, but a model of 88.2 M parameters gains nothing from that"
+    assert (warning in cli("check", path).err) is is_small
+    assert "gains nothing" not in cli("check", path, "--set", "job.tasks_per_node=1").err

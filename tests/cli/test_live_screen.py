@@ -19,6 +19,7 @@ from pathlib import Path
 import pyte
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from hpo_batch.cli.live_screen import bar, course, page
 from hpo_batch.monitor.course import best_so_far, newest
@@ -87,6 +88,32 @@ def test_the_page_fits_the_window(root: Path, no_slurm: None) -> None:
     assert any(line.split()[:3] == ["trial", "3", "complete"] for line in lines)
 
 
+def test_in_a_narrow_window_a_long_path_is_cut(root: Path, no_slurm: None) -> None:
+    status = status_of(study(root))
+    for height in (40, 12):
+        lines = shown(status, width=40, height=height)
+        assert len(lines) <= height
+        assert lines[0].endswith("...")
+        assert "░" in lines[1]
+        assert lines[2].startswith("trials")
+    assert sum("more lines" in line for line in lines) == 1
+    assert lines[-1].endswith("...")
+
+
+def test_only_labels_are_bold(root: Path, no_slurm: None) -> None:
+    home = study(root)
+    with Study.open(home, owner(7)) as running:
+        claimed(running)
+        lines = page([status_of(home)], Console(width=80), all_workers=True, every=EVERY).renderables
+    texts = [line for line in lines if isinstance(line, Text)]
+    bold = [line.plain[span.start : span.end] for line in texts for span in line.spans if "bold" in str(span.style)]
+    assert {"study", "trials", "best", "workers"} <= set(bold)
+    assert [
+        label for label in bold if label.strip() and label.startswith(" ")
+    ] == []  # an indented line: the name of a worker
+    assert any(line.plain.startswith("  ") and "running" in line.plain for line in texts)
+
+
 def test_a_terminal_without_blocks_gets_plain_signs(root: Path, no_slurm: None) -> None:
     lines = shown(status_of(study(root)), encoding="ascii")
     assert lines[1].strip("#~>. ") == ""
@@ -127,8 +154,9 @@ class Seen:
     code: int | None = None
 
 
-def in_a_terminal(*argv: object, env: dict[str, str], until: str, columns: int = 80, rows: int = 30) -> Seen:
-    """Run ``hpo-batch ARGV`` in a terminal until it shows a text, then type Ctrl-C."""
+def in_a_terminal(*argv: object, env: dict[str, str], until: str, key: bytes = b"\x03") -> Seen:
+    """Run ``hpo-batch ARGV`` in a terminal of 80 columns until it shows a text, then type a key, by default Ctrl-C."""
+    columns, rows = 80, 30
     pid, fd = pty.fork()
     if pid == 0:
         os.environ.update(env)
@@ -141,7 +169,7 @@ def in_a_terminal(*argv: object, env: dict[str, str], until: str, columns: int =
             if select.select([fd], [], [], 0.1)[0]:
                 stream.feed(os.read(fd, 1 << 16))
             if not has_typed and any(until in line for line in seen.screen.display):
-                os.write(fd, b"\x03")
+                os.write(fd, key)
                 has_typed = True
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 0 if has_typed else signal.SIGKILL)
@@ -150,12 +178,12 @@ def in_a_terminal(*argv: object, env: dict[str, str], until: str, columns: int =
     return seen
 
 
-@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
-def test_watching_in_a_terminal_ends_with_ctrl_c(root: Path, no_slurm: None, term: str) -> None:
+@pytest.mark.parametrize(("term", "key"), [("xterm-256color", b"\x03"), ("xterm-256color", b"q"), ("dumb", b"\x03")])
+def test_watching_in_a_terminal_ends_with_ctrl_c_and_with_q(root: Path, no_slurm: None, term: str, key: bytes) -> None:
     home = study(root)
     env = {"TERM": term, "PYTHONPATH": str(REPOSITORY), "LC_ALL": "C.UTF-8"}
     seen = in_a_terminal(
-        "status", "-w", home.name, "--root", root, env=env, until="trial 4" if term != "dumb" else "workers"
+        "status", "-w", home.name, "--root", root, env=env, until="trial 4" if term != "dumb" else "workers", key=key
     )
     text = "\n".join(seen.screen.display)
     assert seen.code == 0

@@ -61,6 +61,11 @@ def test_a_report_of_a_study(cli: Cli, write_sweep, tmp_path: Path) -> None:
     page = Path(ended.out.strip())
     assert page.parent.name == "report"
     assert (page.parent.parent / "journal.jsonl").is_file()
+    # a sweep that a later hpo-batch has frozen, with keys that are unknown here: the report does without
+    frozen = page.parent.parent / "sweep.1.json"
+    frozen.write_text(frozen.read_text().replace("{", '{"of_tomorrow": {},', 1))
+    ended = cli("report", "toy")
+    assert (ended.code, "continuing without it" in ended.err) == (0, True), ended.err
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

@@ -76,6 +76,14 @@ def test_a_constraint_on_parameter_counts_that_nothing_satisfies(cli: Cli, tmp_p
     assert "constraint 'size' (n_params > 1e9) does not hold" in ended.err
 
 
+def test_parameter_counts_are_a_range_only_if_they_differ(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    head = HEAD + 'n_params = "tests.cli.toys:count"\n'
+    for space, told in (("n = [1, 2]\nx = [1, 2]\n", "1k to 2k"), ("n = 3\nx = [1, 2, 3, 4, 5, 6]\n", "3k")):
+        path.write_text(f"{head}[space]\n{space}")
+        assert f"  parameters    {told} (from tests.cli.toys:count)" in cli("check", path, "--import").out
+
+
 def test_a_part_of_a_grid_says_what_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     cells = "[space]\na = [1, 2, 3]\nb = [1, 2, 3, 4]\n[sampler]\nname = 'grid'\n"

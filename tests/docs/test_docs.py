@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 import shlex
 import types
@@ -14,6 +16,7 @@ import tomli
 import tomlkit
 
 from hpo_batch.cli.main import SECTIONS, cli
+from hpo_batch.errors import Exit
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial, TrialContext
@@ -66,18 +69,75 @@ def test_the_readme_function_runs(tmp_path: Path) -> None:
     assert outcome.values == (pytest.approx(1 - 1 / 80 - 0.01),)
 
 
-def readme_commands() -> list[list[str]]:
-    lines = [line for block in blocks(README, "console") for line in block.splitlines()]
-    return [shlex.split(line.removeprefix("$ "), comments=True) for line in lines if line.startswith("$ hpo-batch")]
+def commands_of(document: Path) -> list[list[str]]:
+    """Those of console blocks, and those that stand alone in the cell of a table."""
+    text = document.read_text()
+    lines = [line for block in blocks(text, "console") for line in block.splitlines()]
+    lines += [f"$ {line}" for line in re.findall(r"\| `(hpo-batch [a-z][^`|]*)` \|", text)]
+    typed = [line.removeprefix("$ ").partition(" | ")[0] for line in lines if line.startswith("$ hpo-batch")]
+    return [shlex.split(line, comments=True) for line in typed]
 
 
-@pytest.mark.parametrize("argv", readme_commands(), ids=" ".join)
-def test_readme_commands_are_understood(argv: list[str]) -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_commands_are_understood(document: Path) -> None:
     """Parsed to the end by click: no unknown command or option. What they do is tested with the commands."""
-    with click.Context(cli) as context:
-        command = cli.get_command(context, argv[1])
-        assert command is not None
-        command.make_context(argv[1], argv[2:], parent=context)
+    if document.name in ("README.md", "tasks.md"):
+        assert len(commands_of(document)) > {"README.md": 8, "tasks.md": 40}[document.name]
+    for argv in commands_of(document):
+        with click.Context(cli) as context:
+            command = cli.get_command(context, argv[1])
+            assert command is not None, argv
+            command.make_context(argv[1], argv[2:], parent=context)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_blocks_are_of_the_language_that_they_say(document: Path) -> None:
+    """What they do is tested where a test of the page runs them."""
+    text = document.read_text()
+    for block in blocks(text, "toml"):
+        tomli.loads(block)
+    for block in blocks(text, "python"):
+        ast.parse(block)
+    for block in blocks(text, "json"):
+        json.loads(block)
+
+
+def test_the_readme_is_short_and_shows_its_pictures() -> None:
+    assert len(README.splitlines()) < 150
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", README)
+    assert [Path(path).suffix for _, path in pictures] == [".png", ".svg"]
+    for alt, path in pictures:
+        assert len(alt) > 40  # what a screen reader reads
+        assert (REPOSITORY / path).stat().st_size < 200_000
+    assert "http" not in re.sub("http://www.w3.org/2000/svg|https://www.textualize.io", "", svg(pictures[1][1]))
+
+
+def svg(path: str) -> str:
+    return (REPOSITORY / path).read_text()
+
+
+def test_every_task_has_its_command_on_one_page() -> None:
+    argvs = commands_of(REPOSITORY / "docs" / "tasks.md")
+    assert {argv[1] for argv in argvs} == {name for section in SECTIONS.values() for name in section} - {"worker"}
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (REPOSITORY / "docs" / "promises.md").read_text())
+    assert len(named) > 30
+    assert [name for name in named if not (REPOSITORY / "tests" / name).exists()] == []
+
+
+def test_every_how_to_that_was_asked_for_is_there() -> None:
+    """Headings are what people search for; each has lines to copy."""
+    text = (REPOSITORY / "docs" / "how-to.md").read_text()
+    sections = {part.partition("\n")[0]: part for part in text.split("\n## ")[1:]}
+    asked = (
+        "preemptible", "time limit", "several trials on one GPU", "GPUs or nodes", "container", "without internet",
+        "shared file system", "inode quota", "Hydra", "Lightning", "Hugging Face", "JAX", "shell script",
+    )  # fmt: skip
+    for words in asked:
+        (found,) = [part for heading, part in sections.items() if words in heading]
+        assert "```" in found, words
 
 
 def test_make_targets_of_the_documents_exist() -> None:
@@ -109,6 +169,38 @@ def test_every_key_of_the_toml_has_a_meaning() -> None:
         for table in tables:
             for inner in keys_of(table):
                 assert meanings(table).get(inner.attribute), (key.name, inner.name)
+
+
+def test_every_exit_code_stands_in_the_reference() -> None:
+    text = (REPOSITORY / "docs" / "sweep-toml.md").read_text().split("\n## Exit codes\n")[1].split("\n## ")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)] == [int(e) for e in Exit]
+
+
+def glossary() -> set[str]:
+    text = (REPOSITORY / "docs" / "glossary.md").read_text()
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| ")]
+    return {word.strip().lower() for cell in cells for word in re.split(r",|\(", cell)}
+
+
+def test_the_glossary_has_the_words_of_the_arguments() -> None:
+    """STUDY, TRIAL, SOURCE, SWEEP: what ``--help`` writes in capitals and a newcomer has to know."""
+    words = glossary()
+    assert len(words) > 70
+    plain = {"dir", "file", "folder", "other", "sbatch_options"}
+    with click.Context(cli) as context:
+        for name in (name for section in SECTIONS.values() for name in section):
+            command = cli.get_command(context, name)
+            assert command is not None
+            for parameter in command.params:
+                if isinstance(parameter, click.Argument):
+                    usage = parameter.make_metavar(context).lower()
+                    assert set(re.findall(r"\w+", usage)) - plain <= words, (name, usage)
+
+
+def test_the_glossary_has_each_word_once() -> None:
+    text = (REPOSITORY / "docs" / "glossary.md").read_text()
+    cells = [line.split("|")[1].strip() for line in text.splitlines() if re.match(r"\| (?!word)", line)]
+    assert sorted(cells) == sorted(set(cells))
 
 
 def test_every_command_has_its_help_and_stands_in_the_overview() -> None:

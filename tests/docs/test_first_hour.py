@@ -29,8 +29,8 @@ class Section:
 SECTIONS = (
     Section(title="A script with argparse", trials=20),
     Section(title="A Hydra application", trials=6, needs=("hydra",)),
-    Section(title="A training with Lightning", trials=4, needs=("lightning",)),
-    Section(title="A training with Hugging Face", trials=4, needs=("transformers", "accelerate")),
+    Section(title="A training with Lightning", trials=2, needs=("lightning",)),
+    Section(title="A training with Hugging Face", trials=2, needs=("transformers", "accelerate")),
     Section(title="No script yet", trials=12),
 )
 

@@ -12,7 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 
+import hpo_batch
+from hpo_batch import integrations
 from hpo_batch.cli.main import SECTIONS
+from hpo_batch.launch.describe import schema_keys
 from tests.helpers import REPOSITORY
 
 IGNORED = shutil.ignore_patterns(".*", "__pycache__", "build", "logs")
@@ -43,9 +46,34 @@ def test_every_command_is_on_the_page_of_commands(site: Path) -> None:
             assert f"Usage: hpo-batch {name} " in text
 
 
-@pytest.mark.parametrize("name", ["submit", "wait", "load", "load_all", "Results", "Trial.report", "Trial.should_stop"])
-def test_the_python_reference_has_the_public_names(site: Path, name: str) -> None:
-    assert re.search(rf'id="hpo_batch\.[\w.]*{re.escape(name)}"', (site / "python-reference.html").read_text())
+def test_every_key_of_a_sweep_is_on_the_page_of_keys(site: Path) -> None:
+    text = (site / "sweep-keys.html").read_text()
+    keys = [key for key in schema_keys() if key.name]
+    assert len(keys) > 60
+    for key in keys:
+        section = text.split(f'<span class="pre">{key.table}</span></code><a class="headerlink"')[1].split(
+            "</section>"
+        )[0]
+        assert f'<span class="pre">{key.name}</span>' in section, key
+        assert key.meaning, key
+
+
+def test_the_pictures_are_shown(site: Path) -> None:
+    for page in ("first-steps.html", "tutorial.html"):
+        shown = re.findall(r'<img [^>]*src="([^"]+)"', (site / page).read_text())
+        assert {Path(name).name for name in shown} >= {"report.png"}
+        assert [name for name in shown if not (site / name).exists()] == []
+
+
+def test_the_python_reference_has_the_public_names(site: Path) -> None:
+    text = (site / "python-reference.html").read_text()
+    ids = set(re.findall(r'id="(hpo_batch\.[\w.]+)"', text))
+    public = {*hpo_batch.__all__, *integrations.__all__} - {"__version__"}
+    homes = {name: {**hpo_batch._HOMES, **integrations._HOMES}[name] for name in public}
+    assert len(homes) > 12
+    assert {f"{home}.{name}" for name, home in homes.items()} <= ids
+    methods = {"Trial.report", "Trial.should_stop", "Trials.take", "Results.findings", "LightningCallback.resume_from"}
+    assert {name for name in methods if any(one.endswith(f".{name}") for one in ids)} == methods
 
 
 def test_links_between_pages_hold(site: Path) -> None:

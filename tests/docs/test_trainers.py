@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def example() -> Callable[[Any], Mapping[str, float] | None]:
-    (source,) = blocks("python")
+    source, _of_several_ranks = blocks("python")  # which tests/training/test_ranks.py runs
     names: dict[str, Any] = {"torch": torch}
     exec(compile(source, "docs/trainers.md", "exec"), names)
     train: Callable[[Any], Mapping[str, float] | None] = names["train"]

@@ -35,6 +35,13 @@ def test_a_storm_of_kills_leaves_exactly_the_trials_asked_for(tmp_path: Path) ->
     assert set(kills.values()) == {3}
 
 
+def test_a_storm_over_workers_that_train_several_trials_together(tmp_path: Path) -> None:
+    """Each trial goes on from its own checkpoint, and their hours are those of the workers, not a multiple of them."""
+    table = storm(tmp_path, "--fuse", "4", "--kills", "20", "--at-each-point", "1", "--trials", "60", "--workers", "4")
+    assert int(table["SIGKILLs at random"]) >= 20
+    assert table["attempts in blocks"] == table["attempts"]
+
+
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("fuse")
 class TestOnHosts:

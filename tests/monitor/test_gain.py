@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 
 import pytest
 
-from hpo_batch.monitor.gain import FEWEST, LEVEL, expected_gain, gain_text, how_many, outlook
+from hpo_batch.monitor.gain import BEYOND, FEWEST, LEVEL, expected_gain, gain_text, how_many, outlook
 from hpo_batch.records import Counts
 
 
@@ -66,6 +67,30 @@ def test_a_share_stays_below_one_and_a_loss_above_zero(values: list[float], maxi
     assert told.high <= abs(end - best)
     assert told.expected <= abs(end - best)
     assert (told.best_high <= end) if maximize else (told.best_low >= end)
+
+
+def test_where_the_space_is_wider_the_best_may_lie_there() -> None:
+    values = draws(6, 60)
+    alike = expected_gain(values, 20, maximize=True)
+    wider = [expected_gain(values, 20, maximize=True, beyond=chance) for chance in (0.0, 0.5, 1.0)]
+    assert alike is not None
+    assert wider[0] == alike
+    for one, chance in zip(wider, (0.0, 0.5, 1.0), strict=True):
+        assert one is not None
+        assert one.chance == pytest.approx(1 - (1 - alike.chance) * (1 - chance))
+    highs = [one.best_high for one in wider if one is not None]
+    assert highs == sorted(set(highs))
+    assert wider[2] is not None
+    assert wider[2].best_low > max(values)
+    # the mean of the exponential part, and what the other trials find beside it
+    down = expected_gain([-value for value in values], 20, maximize=False, beyond=1.0)
+    assert down is not None
+    assert down.expected == pytest.approx(wider[2].expected)
+    gained = BEYOND * (max(values) - statistics.median(values))
+    assert gained < wider[2].expected < gained + alike.expected
+    share = expected_gain([1 - 0.001 * i for i in range(30)], 50, maximize=True, beyond=0.9)
+    assert share is not None
+    assert share.best_high <= 1.0
 
 
 def test_nothing_is_said_of_few_or_equal_values() -> None:

@@ -7,7 +7,11 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
 
 from hpo_batch.findings.ledger.numbers import Ledger, Scored, score
 from hpo_batch.findings.ledger.prediction import Prediction, as_rows, predictions_in
@@ -68,6 +72,36 @@ def test_what_cannot_be_judged_yet_says_why() -> None:
     assert score(mean, trials([0.1, 0.9])).why == "not complete: t7"
     pruned = table([{"value": 0.4, "state": "PRUNED"}] * 3, params=[])
     assert score(told, pruned).why == "none of its 3 trials is complete"
+
+
+@pytest.mark.parametrize("directions", [("maximize",), ("minimize",)])
+def test_scores_are_those_that_other_libraries_compute(directions: tuple[str]) -> None:
+    n, numbers = 80, np.random.default_rng(4)
+    sign = 1 if directions == ("maximize",) else -1
+    chances, bases = numbers.random((2, n))
+    values, before = numbers.normal(size=(n, 3)), sign * numbers.normal(0.8, 1, size=n)
+    lows = numbers.normal(size=n)
+    ledgers = []
+    for i in range(n):
+        told = best(than=before[i], probability=chances[i], base_rate=bases[i], interval=between(lows[i], lows[i] + 2))
+        ended = trials(values[i].tolist(), directions=directions)
+        ledgers.append(ledger(score(told, ended), digest=str(i)))
+    made = summary(ledgers)
+
+    top = sign * (sign * values).max(axis=1)
+    came = sign * top > sign * before
+    assert n / 4 < came.sum() < 3 * n / 4
+    assert (made.n, made.intervals, made.open, made.repeated) == (n, n, 0, 0)
+    assert made.brier == pytest.approx(brier_score_loss(came, chances))
+    assert made.brier_base == pytest.approx(brier_score_loss(came, bases))
+    shares, means = calibration_curve(came, chances, n_bins=10)
+    assert [tenth.came for tenth in made.tenths] == pytest.approx(shares)
+    assert [tenth.said for tenth in made.tenths] == pytest.approx(means)
+    held = binomtest(int(((lows <= top) & (top <= lows + 2)).sum()), n)
+    exact = held.proportion_ci(0.95, method="exact")
+    assert made.coverage is not None
+    assert made.coverage.value == pytest.approx(held.statistic)
+    assert (made.coverage.low, made.coverage.high) == (pytest.approx(exact.low), pytest.approx(exact.high))
 
 
 def test_a_wider_range_pays_if_the_best_trial_lies_in_what_was_added() -> None:

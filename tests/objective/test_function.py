@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import io
 import logging
 import os
@@ -12,6 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,6 +213,59 @@ def test_a_failed_calls_variables_are_freed(trial: Trial) -> None:
     assert isinstance(outcome, Failed)
     assert outcome.reason is Reason.OOM_GPU
     assert alive[0]() is None
+
+
+def raises(tensor: Any) -> None:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def in_a_cycle(tensor: Any) -> None:
+    model = {"weight": tensor}
+    model["self"] = model
+    raises(tensor)
+
+
+def while_it_was_handled(tensor: Any) -> None:
+    try:
+        raises(tensor)
+    except RuntimeError as error:
+        raise ValueError("cannot train") from error
+
+
+def in_a_group(tensor: Any) -> None:
+    try:
+        raises(tensor)
+    except RuntimeError as error:
+        group = ExceptionGroup("of two tasks", [ValueError("stopped"), error])
+    raise group
+
+
+@pytest.mark.parametrize("fail", [raises, in_a_cycle, while_it_was_handled, in_a_group])
+def test_after_running_out_of_memory_the_next_trial_has_all_of_it(trial: Trial, fail: Callable[[Any], None]) -> None:
+    torch = pytest.importorskip("torch")
+    alive: list[weakref.ref[Any]] = []
+    kept: list[BaseException] = []
+
+    def train(trial: Trial) -> float:
+        if alive:
+            return float(alive[0]() is not None)
+        tensor = torch.ones(1000)
+        alive.append(weakref.ref(tensor))
+        try:
+            fail(tensor)
+        except Exception as error:
+            kept.append(error)  # as a logger may
+            raise
+        return 0.0
+
+    gc.disable()  # so that nothing frees it by chance
+    try:
+        assert isinstance(outcome_of(train, trial), Failed)
+        assert outcome_of(train, trial) == Complete(values=(0.0,), metrics={"loss": 0.0})
+    finally:
+        gc.enable()
 
 
 def test_the_folder_for_checkpoints_is_made_when_it_is_asked_for(

@@ -440,7 +440,7 @@ class SlurmCluster:
             "slurmdbd.conf": self._slurmdbd_conf(),
             # A bare Count= makes the node INVAL: each GPU needs its file.
             "gres.conf": f"AutoDetect=off\nName=gpu Type=a100 File={self.root}/dev/nvidia[0-{self.config.gpus - 1}]\n",
-            "cgroup.conf": "CgroupAutomount=no\n",
+            "cgroup.conf": "CgroupAutomount=no\n" if slurm_version() < (23, 2) else "CgroupPlugin=disabled\n",
             "init.sql": (
                 "CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n"
                 "CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY 'x';\n"
@@ -577,6 +577,15 @@ class _Daemon:
         """Until all of it is gone."""
         self._keeper.wait(timeout=_READY_TIMEOUT_S)
         self._pipe.close()
+
+
+def slurm_version() -> tuple[int, int]:
+    """Of the SLURM that is installed, such as (22, 5)."""
+    said = subprocess.run(
+        [_program("slurmctld") or "slurmctld", "-V"], capture_output=True, text=True, check=True
+    ).stdout
+    major, minor = said.split()[1].split(".")[:2]
+    return int(major), int(minor)
 
 
 def _program(name: str) -> str | None:

@@ -29,6 +29,7 @@ _LONGEST_FIRST = (
     "test_preemption",
     "test_ranks",
     "test_failures",
+    "test_documents",
 )
 """Files with a test of a minute, which would run last and alone; the others follow in their order."""
 _CLUSTERS_OF_A_FILE = ("strict", "strict_site")

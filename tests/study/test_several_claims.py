@@ -12,6 +12,7 @@ import pytest
 from benchmarks.fault_points import install
 from hpo_batch.records import Claim, Idle, IdleWhy, TrialState
 from hpo_batch.store.home import StudyHome
+from hpo_batch.study.alike import Alike
 from hpo_batch.study.study import Study
 from tests.faults.helpers import AtCall, die_halfway
 from tests.helpers import until
@@ -160,3 +161,21 @@ def test_a_claim_of_three_killed_at_every_call(root: Path) -> None:
         pytest.fail("it made more calls than that")
     assert kept == sorted(kept)
     assert {0, 3} <= set(kept)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_where_repeats_are_wanted_a_claim_of_several_is_still_no_single_configuration(root: Path, sampler: str) -> None:
+    """Each in it once: a repeat is one that the sampler proposes again, when it knows what came of the first."""
+    repeats = f'name = "{sampler}"\nduplicates = "replicate"'
+    home = make(root, study="trials = 24", space="a = [1, 2, 3]\nb = [1, 2]", sampler=repeats)
+    batches = []
+    with Study.open(home, owner()) as study:
+        shape = Alike(names=("a",), size=4)
+        while not isinstance(claims := study.claim(4, alike=shape), Idle):
+            batches.append([claim.configuration.key for claim in claims])
+            assert len({claim.configuration.values["a"] for claim in claims}) == 1
+            for claim in claims:
+                study.tell(claim, complete(claim))
+    assert all(len(set(batch)) == len(batch) for batch in batches)
+    assert max(map(len, batches)) == 2
+    assert sum(map(len, batches)) == 24

@@ -30,6 +30,9 @@ class RecordingTrial:
     cpus: int = 1
     device: str = "cpu"
     deadline: float | None = None
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
     stop_after: int | None = None
     kill_at: int | None = None
     reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)

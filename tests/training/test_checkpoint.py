@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import random
 import re
 from collections.abc import Callable
@@ -66,6 +67,32 @@ def test_any_altered_byte_is_noticed(tmp_path: Path, position: float, flip: int)
     content[int(position * len(content))] ^= flip
     newest.write_bytes(content)
     assert epoch_in(tmp_path) == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=30))
+def test_whatever_stands_in_a_file_of_the_right_name_ends_nothing(
+    tmp_path: Path, places: list[tuple[float, int]]
+) -> None:
+    """Of another program, or forged: the checksum in its name is right."""
+    older = checkpoint.save(tmp_path, 1, state(1))
+    content = bytearray(older.read_bytes())
+    for position, value in places:
+        content[int(position * len(content))] = value
+    (tmp_path / checkpoint._name(2, bytes(content))).write_bytes(content)
+    Checkpoint(tmp_path, {}, {"model": torch.nn.Linear(1, 1)}).restore()
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", pickle.dumps([1, 2]), b"PK\x05\x06" + bytes(18)])
+def test_no_checkpoint_at_all_falls_back_to_the_one_before(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint.save(tmp_path, 1, state(1))
+    path = tmp_path / checkpoint._name(2, content)
+    path.write_bytes(content)
+    (tmp_path / "epoch-000003.0123abcd.pt").mkdir()
+    assert epoch_in(tmp_path) == 1
+    assert str(path) in caplog.text
 
 
 def test_none_is_loaded_when_all_are_damaged(tmp_path: Path) -> None:

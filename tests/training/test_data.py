@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,14 +152,14 @@ def put(row: int, column: str, value: Any) -> Callable[[pd.DataFrame], pd.DataFr
         (drop("date"), {}, r"has no column 'date': set 'date_column' to one of 'open'"),
         (None, {"features": ("open", "rsi")}, "has no column 'rsi'"),
         (None, {"features": ("date",)}, "column 'date' of .* is not numeric"),
-        (put(7, "date", "2020-01-07"), {}, "has 1 duplicate dates, the first is 2020-01-07"),
+        (put(7, "date", "2020-01-07"), {}, "has 1 duplicate date, the first is 2020-01-07"),
         (put(7, "date", "yesterday"), {}, "must hold dates such as 2020-01-31"),
         (put(7, "date", "03/04/2020"), {}, "must hold dates such as 2020-01-31"),
-        (put(7, "date", None), {}, "has 1 empty dates"),
+        (put(7, "date", None), {}, "has 1 empty date:"),
         (
             put(7, "open", None),
             {},
-            "has 1 values that are empty or not finite in column 'open', the first on 2020-01-08",
+            "has 1 value empty or not finite in column 'open', the first on 2020-01-08",
         ),
         (put(7, "open", "inf"), {}, "empty or not finite in column 'open'"),
         (lambda frame: frame[:20], {"context": 16}, "too few rows in .*: 15 before the split and 5 after"),
@@ -173,6 +174,12 @@ def put(row: int, column: str, value: Any) -> Callable[[pd.DataFrame], pd.DataFr
             "all 99 validation labels of .* are 0",
         ),
         (lambda frame: frame[["date"]], {"features": ()}, "has no column 'high'"),
+        (lambda frame: frame[:0], {}, "has no rows"),
+        # a text among numbers makes a column of texts, which would silently be no feature
+        (put(7, "open", "n/a?"), {}, r"column 'open' of .* has numbers, but 'n/a\?' is none \(1 row\): clean it"),
+        # the spread overflows, and all its scaled values would be 0
+        (lambda frame: frame.assign(open=[-1e300, 1e300] * 200), {}, "column 'open' .* too large to be scaled"),
+        (put(399, "open", 1e300), {}, "column 'open' .* too large to be scaled"),
     ],
 )
 def test_bad_data_is_told_with_place_and_remedy(
@@ -192,6 +199,20 @@ def test_bad_data_is_told_with_place_and_remedy(
         ("empty.csv", b"", "cannot read '.*empty.csv'"),
         ("torn.parquet", b"PAR1", "cannot read '.*torn.parquet'"),
         ("binary.csv", b"\xff\xfe\x00\x81", "cannot read '.*binary.csv'"),
+        ("utf-16.csv", "date,high\n".encode("utf-16"), "it is UTF-16 or no text; convert it: iconv"),
+        ("zeros.csv", bytes(9000), "it is UTF-16 or no text"),
+        ("compressed.csv", gzip.compress(b"date,high\n"), "its name must end in .csv.gz"),
+        (
+            "torn.csv.gz",
+            gzip.compress(bytes(range(256)) * 9)[:100],
+            "cannot read '.*torn.csv.gz': Compressed file ended",
+        ),
+        ("semicolons.csv", b"date;high\n2020-01-01;2\n", "are separated by ';', and must be by ','"),
+        ("tabs.csv", b"date\thigh\n2020-01-01\t2\n", r"are separated by '.t', and must be by ','"),
+        ("no-rows.csv", b"date,high\n", "'.*no-rows.csv' has no rows"),
+        ("ragged.csv", b"date,high\n1,2\n1,2,3\n", "cannot read '.*ragged.csv': .* in line 3"),
+        ("x" * 5000 + ".csv", None, "no data file '.*…x*.csv'"),
+        ("nul\0.csv", None, "no data file"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -199,6 +220,25 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, content: 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         load(options(str(tmp_path / name)))
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder: 'data' is"):
+        load(options(str(tmp_path)))
+    with pytest.raises(ValueError, match="'/dev/null' is no regular file"):
+        load(options("/dev/null"))
+
+
+def test_a_home_directory_of_nobody_is_no_file() -> None:
+    with pytest.raises(ValueError, match=r"no data file '.*~nobody-of-this-name/prices.csv'"):
+        load(options("~nobody-of-this-name/prices.csv"))
+
+
+def test_other_spellings_of_a_suffix_and_other_letters_are_read(prices: pd.DataFrame, tmp_path: Path) -> None:
+    """ISO 8859-1, as ASSISTments 2009 is published; the column of text is no feature."""
+    path = tmp_path / "PRICES.CSV"
+    path.write_bytes(prices.assign(place="Orléans").to_csv(index=False).encode("iso-8859-1"))
+    assert load(options(str(path))).features == ("open", "high", "close", "volume")
 
 
 def test_digits_are_eight_steps_of_eight_values_with_both_classes_balanced() -> None:

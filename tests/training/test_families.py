@@ -14,6 +14,9 @@ import pytest
 import torch
 
 from hpo_batch.training import checkpoint
+from hpo_batch.training import data as digits
+from hpo_batch.training.knowledge_tracing import data as responses
+from hpo_batch.training.visual import data as tasks
 from tests.processes import start
 
 from .conftest import RecordingTrial
@@ -183,3 +186,20 @@ def test_a_checkpoint_of_another_trial_is_not_continued(
         family.train(again)
     assert [step for step, _ in again.reports] == [1]
     assert "of other parameters or seed (seed 7 there, 8 here)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "kept", "fixed"),
+    [
+        (digits, "_images", {}),
+        (responses, "simulate", {"n_students": 50}),
+        (tasks, "simulate", {"n_tasks": 50}),
+    ],
+)
+def test_what_is_preloaded_is_not_made_again(data: Any, kept: str, fixed: dict[str, object]) -> None:
+    cache = getattr(data, kept)
+    cache.cache_clear()
+    data.preload({**fixed, "no_parameter_of_the_data": 1})
+    assert cache.cache_info().misses == 1
+    data.load(data.DataOptions(**fixed))
+    assert (cache.cache_info().misses, cache.cache_info().hits) == (1, 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hpo_batch.training import ranks
 from hpo_batch.training.attention import Attention
 from hpo_batch.training.fused.block import Block, Epoch, Task
 from hpo_batch.training.fused.layers import LAYERS
@@ -330,7 +331,7 @@ def test_what_cannot_be_fused_is_said() -> None:
 
 def test_every_layer_that_can_be_fused_is_in_a_model_here() -> None:
     used = {type(layer) for model in MODELS.values() for layer in model().modules()}
-    used |= {nn.BatchNorm2d, Cells, Prototypes}  # in test_fused_visual.py
+    used |= {nn.BatchNorm2d, ranks.BatchNorm2d, Cells, Prototypes}  # in test_fused_visual.py
     assert set(LAYERS) - {nn.BatchNorm1d} == used & set(LAYERS)
 
 

@@ -71,3 +71,39 @@ def test_a_trial_that_diverges_leaves_the_others_alone(make_trial: MakeTrial, fa
     for number in (0, 2):
         assert results[1][number][metric] == results[0][number][metric]
         assert results[1][number]["val_loss"] == pytest.approx(results[0][number]["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("first", ["alone", "in a block"])
+def test_a_trial_goes_on_in_a_block_from_where_it_stopped_alone_and_the_other_way_round(
+    make_trial: MakeTrial, family: str, first: str
+) -> None:
+    rates = {name: 0.0 for name in ("dropout", "ctx_dropout") if name in FAMILIES[family].params}
+    module = FAMILIES[family].module
+
+    def trial(number: int, **values: Any) -> RecordingTrial:
+        made = trial_of(make_trial, family, number, **rates, epochs=4)
+        for name, value in values.items():
+            setattr(made, name, value)
+        return made
+
+    def run(trial: RecordingTrial, *, in_block: bool) -> Any:
+        if not in_block:
+            return module.train(trial)
+        beside = trial_of(make_trial, family, 9, **rates, epochs=1)
+        given = GivenTrials([beside, trial], size=2)
+        module.train_many(given)
+        return given.results[trial.number]
+
+    whole = trial(1, seed=5)
+    expected = run(whole, in_block=False)
+    stopped = trial(2, seed=5, stop_after=2)
+    assert run(stopped, in_block=first == "in a block") is None
+    continued = trial(2, seed=5, resumes=True)
+    result = run(continued, in_block=first == "alone")
+    assert [step for step, _ in stopped.reports + continued.reports] == [1, 2, 3, 4]
+    for (_, ours), (_, theirs) in zip(stopped.reports + continued.reports, whole.reports, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+    assert result["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-3)
+    assert result["best_epoch"] == expected["best_epoch"]
+    assert result.keys() == expected.keys()

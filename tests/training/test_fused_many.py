@@ -10,6 +10,7 @@ import torch
 
 from hpo_batch.training import checkpoint
 from hpo_batch.training.fused import many
+from hpo_batch.training.patchtst import train as train_module
 from hpo_batch.training.patchtst.many import SHAPE
 from hpo_batch.training.patchtst.train import train, train_many
 
@@ -158,14 +159,87 @@ def test_what_does_not_fit_fails_alone(make_trial: MakeTrial) -> None:
     assert "d_model = 9" in str(results[3])
 
 
+def test_a_first_trial_that_cannot_be_built_decides_no_shape(make_trial: MakeTrial) -> None:
+    results = run(make(make_trial, 2, epochs=[1, 1], d_model=[9, 8], n_heads=[2, 2]))
+    assert "d_model = 9" in str(results[0])
+    assert results[1]["epochs_run"] == 1
+
+
+class OddError(Exception):
+    """Of a kind that no trainer raises."""
+
+
+@pytest.mark.parametrize("error", [OddError("odd"), OSError("no disk")])
+def test_an_odd_error_of_one_trial_fails_it_alone(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    real = train_module.recipe
+
+    def recipe(trial: Any, **where: Any) -> Any:
+        if trial.number == 1:
+            raise error
+        return real(trial, **where)
+
+    monkeypatch.setattr(train_module, "recipe", recipe)
+    results = run(make(make_trial, 3, epochs=[1] * 3))
+    assert results[1] is error
+    assert results[0]["epochs_run"] == results[2]["epochs_run"] == 1
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), MemoryError()]
+)
+def test_too_little_memory_for_a_block_is_no_failure_of_its_trials(
+    make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The worker tries smaller blocks then."""
+
+    def short(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(many, "Block", short)
+    given = GivenTrials(make(make_trial, 2, epochs=[1] * 2), size=2)
+    with pytest.raises(type(error)):
+        train_many(given)
+    assert given.results == {}
+
+
+def test_collapsed_predictions_are_told_for_each_trial(make_trial: MakeTrial, caplog: pytest.LogCaptureFixture) -> None:
+    results = run(make(make_trial, 2, epochs=[1] * 2, weight_decay=[0.0, 999.0], learning_rate=[3e-3, 1e-3]))
+    assert (results[0]["collapsed"], results[1]["collapsed"]) == (0, 1)
+    assert "trial 1: the predictions have collapsed" in caplog.text
+    assert "trial 0: the predictions" not in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_read_costs_its_trial_only_what_it_held(
+    make_trial: MakeTrial, caplog: pytest.LogCaptureFixture
+) -> None:
+    trials = make(make_trial, 2, epochs=[2] * 2)
+    for trial in trials:
+        trial.stop_after = 1
+    run(trials)
+    again = make(make_trial, 2, epochs=[2] * 2)
+    for trial in again:
+        trial.resumes = True
+    state = checkpoint.load(again[0].checkpoint)
+    assert state is not None
+    del state["best_model"]
+    checkpoint.save(again[0].checkpoint, 1, state)
+    results = run(again)
+    assert [[step for step, _ in trial.reports] for trial in again] == [[1, 2], [2]]
+    assert results[0]["epochs_run"] == results[1]["epochs_run"] == 2
+    assert "trial 0: its checkpoint cannot be continued: KeyError('best_model')" in caplog.text
+
+
 def test_checkpoints_of_others_are_not_continued(make_trial: MakeTrial, caplog: pytest.LogCaptureFixture) -> None:
-    alone = make_trial(dir="many/0", seed=0, params={"epochs": 4}, stop_after=2)
+    alone = make_trial(dir="many/0", seed=1, params={"epochs": 4}, stop_after=2)
     assert train(alone) is None
     other_seed = make(make_trial, 1, epochs=[4])[0]
     other_seed.resumes = True
     run([other_seed])
     assert [step for step, _ in other_seed.reports] == [1, 2, 3, 4]
     assert "training from the start" in caplog.text
+    assert "seed 1 there, 0 here" in caplog.text
 
 
 def test_a_torn_checkpoint_costs_an_epoch(make_trial: MakeTrial) -> None:
@@ -205,7 +279,8 @@ def test_the_best_weights_are_kept(make_trial: MakeTrial) -> None:
     state = checkpoint.load(trials[0].checkpoint)
     assert state is not None
     assert state["best"]["val_auc"] == results[0]["val_auc"]
-    assert torch.equal(state["best_row"], state["rows"]) == (results[0]["best_epoch"] == 5)
+    last, best = state["model"], state["best_model"]
+    assert all(torch.equal(best[name], last[name]) for name in last) == (results[0]["best_epoch"] == 5)
 
 
 def test_the_shape_is_declared() -> None:

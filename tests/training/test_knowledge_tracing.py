@@ -84,19 +84,55 @@ def change(column: str, row: int, value: Any) -> Callable[[pd.DataFrame], pd.Dat
     [
         (lambda f: f.drop(columns="correct"), {}, "has no column 'correct'; it has 'order_id', 'user_id', 'skill_id'"),
         (lambda f: f.drop(columns="order_id"), {}, "has no column 'order_id'.*set user_column"),
-        (change("skill_id", 4, None), {}, "has 1 rows with an empty 'skill_id', the first is row 5; drop those rows"),
+        (change("skill_id", 4, None), {}, "has 1 row with an empty 'skill_id', the first is row 5; drop those rows"),
         (change("correct", 4, 0.5), {}, r"column 'correct' of .* must be 0 or 1, and has '0\.5'"),
         (lambda f: f.assign(correct=1), {}, "responses to predict in the training set of .* are right: no model can"),
         (lambda f: f.assign(correct=0), {}, "are wrong: no model can learn or be judged on one class"),
         (lambda f: f.iloc[:0], {}, "has no rows"),
-        (lambda f: f.assign(user_id=np.arange(120)), {}, "no student in .* has 3 responses or more: 120 rows"),
+        (
+            lambda f: f.assign(user_id=np.arange(120)),
+            {},
+            "no student in .* has 3 responses or more: 120 rows of 120 students in column 'user_id'",
+        ),
         (lambda f: f[f["user_id"] < 2], {"val_ratio": 0.2}, "too few students in .*: 2 with at least 3 responses"),
         (lambda f: f, {"n_skills": 4}, "has 3 skills, but n_skills = 4"),
+        (change("correct", 4, "yes"), {}, "must be 0 or 1, and has 'yes' .1 row of 120.; drop"),
+        # as texts, 10 would come before 9
+        (change("order_id", 4, "4a"), {}, "column 'order_id' of .* must hold numbers, or times .* and has '4a'"),
     ],
 )
 def test_bad_data_is_told(table: pd.DataFrame, write: Write, change: Any, wanted: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(DataOptions(data=write(change(table)), **wanted))
+
+
+def test_rows_with_partial_credit_are_left_out_if_asked(table: pd.DataFrame, write: Write) -> None:
+    """ASSISTments 2015 has some; what is left gives the same as a table without them."""
+    partial = change("correct", 4, 0.5)(table)
+    a = load(DataOptions(data=write(partial), partial="drop"))
+    b = load(DataOptions(data=write(partial.drop(index=4), "without.csv")))
+    assert torch.equal(a.train.responses, b.train.responses)
+    assert torch.equal(a.val.responses, b.val.responses)
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        lambda n: f"{n}",
+        lambda n: f"{n + 10**30}",  # too large for 64 bits
+        lambda n: f"{n}.5",
+        lambda n: f"{pd.Timestamp('2012-09-28') + pd.Timedelta(hours=n)}",
+    ],
+)
+def test_responses_are_in_the_order_of_numbers_and_times(table: pd.DataFrame, tmp_path: Path, spelt: Any) -> None:
+    """Whatever type they are read as; Parquet keeps texts."""
+    path = tmp_path / "texts.parquet"
+    table.assign(order_id=table["order_id"].map(spelt)).to_parquet(path)
+    plain = tmp_path / "numbers.parquet"
+    table.to_parquet(plain)
+    texts, numbers = (load(DataOptions(data=str(p))) for p in (path, plain))
+    assert torch.equal(texts.train.responses, numbers.train.responses)
+    assert torch.equal(texts.train.skills, numbers.train.skills)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hpo_batch.training.visual.model import Classifier
 from hpo_batch.training.visual.settings import Settings
 from hpo_batch.training.visual.simulate import RULES, simulate
 from hpo_batch.training.visual.size import n_params
-from hpo_batch.training.visual.train import first_pairs, permute_colours, random_pairs, train
+from hpo_batch.training.visual.train import colour_tables, first_pairs, random_pairs, recolour, train
 
 from .conftest import RecordingTrial
 
@@ -100,6 +100,16 @@ def centroids(values: Any) -> Callable[[Path], dict[str, Any]]:
     return change
 
 
+def several_arrays(folder: Path) -> dict[str, Any]:
+    np.savez(folder / "centroids.npz", a=np.ones((2, 4)))
+    return {"centroids": str(folder / "centroids.npz")}
+
+
+def no_array(folder: Path) -> dict[str, Any]:
+    (folder / "empty.npy").write_bytes(b"")
+    return {"centroids": str(folder / "empty.npy")}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -123,6 +133,14 @@ def centroids(values: Any) -> Callable[[Path], dict[str, Any]]:
         (centroids(np.zeros((9, 4))), r"are \(9, 4\), and must be a line for each of 2"),
         (centroids(np.full((2, 4), np.nan)), "are not all finite"),
         (centroids(np.array(["a", None], dtype=object)), "cannot read the centroids"),
+        (centroids(np.array([["a"], ["b"]])), "must be one array of numbers"),
+        (centroids(np.ones((2, 4), dtype=complex)), "must be one array of numbers"),
+        (centroids(np.ones((2, 0))), r"are \(2, 0\), and must be a line for each of 2"),
+        (several_arrays, "must be one array of numbers"),
+        (no_array, "cannot read the centroids in .*: No data left in file"),
+        (broken("[" * 100_000), "cannot read '.*t03.json': nested too deeply"),
+        (labels({"t00": " ", "t01": "C1"}), "of their categories, all texts, none empty"),
+        (lambda _: {"categories": ("S1",)}, "'categories' has only 'S1'; there are 'C1', 'S1'"),
     ],
 )
 def test_bad_data_is_told(folder: Path, change: Any, message: str) -> None:
@@ -164,7 +182,7 @@ def test_pairs_are_drawn_without_repeats_and_colours_keep_background_and_outside
         assert ((shown >= data.first[:, None]) & (shown < ends[:, None])).all()
         assert all(len(set(row)) == 3 for row in shown.tolist())
         grids = data.grids[shown]
-        other = permute_colours(grids, order)
+        other = recolour(grids, colour_tables(len(grids), order))
         for colour in (0, EMPTY):
             assert torch.equal(other == colour, grids == colour)
         for before, after in zip(grids, other, strict=True):

@@ -183,7 +183,8 @@ def test_a_shared_study_from_its_submission_to_its_report(person: People) -> Non
     refused(carol, study)
     told = alice.run("cancel", "toy", "-y")
     assert told.code == 0, told.err
-    until(lambda: not list(study.glob("workers/*.lease")))
+    # and the card of its lock, which its process removes last
+    until(lambda: not [*study.glob("workers/*.lease"), *study.glob(".journal.jsonl.lock.*")])
     assert "1 waiting" in ran(bob.run("status", "toy"))
     watch.look()
 

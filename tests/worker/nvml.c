@@ -4,10 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
 typedef struct { unsigned int gpu, memory; } utilization;
 typedef struct { unsigned long long total, free, used; } memory;
+typedef struct { unsigned int pid; unsigned long long used; unsigned int gpu_instance, compute_instance; } process;
 
 static int reading(const char *name, double *value) {
     FILE *file = fopen(getenv("NVML_READINGS"), "r");
@@ -35,7 +37,18 @@ int nvmlDeviceGetUtilizationRates(void *d, utilization *u) {
     double v; int code = reading("util", &v); if (code == SUCCESS) u->gpu = v; return code;
 }
 int nvmlDeviceGetMemoryInfo(void *d, memory *m) {
-    double v; int code = reading("used", &v); if (code == SUCCESS) m->used = v; return code;
+    double v; int code = NOT_SUPPORTED;
+    if (reading("used", &v) == SUCCESS) { m->used = v; code = SUCCESS; }
+    if (reading("free", &v) == SUCCESS) { m->free = v; m->total = 80e9; code = SUCCESS; }
+    return code;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(void *d, unsigned int *n, process *found) {
+    double v; unsigned int room = *n, shown = reading("ours", &v) == SUCCESS ? 2 : 1;
+    *n = shown;
+    if (room < shown) return INSUFFICIENT_SIZE;
+    found[0] = (process){ 1, 7e9, 0, 0 };
+    if (shown == 2) found[1] = (process){ getpid(), v, 0, 0 };
+    return SUCCESS;
 }
 int nvmlDeviceGetTemperature(void *d, unsigned int sensor, unsigned int *t) {
     double v; int code = reading("temp", &v); if (code == SUCCESS) *t = v; return code;

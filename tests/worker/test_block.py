@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hpo_batch.monitor.explain import explain
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
@@ -112,6 +113,29 @@ def test_blocks_of_one_shape_run_until_the_target_is_met(study: Study) -> None:
     for trial in state.trials:
         assert trial.values == (pytest.approx(trial.params["d"] + trial.params["lr"] / 10),)
         assert list(trial.steps) == list(range(1, 2 + trial.number % 3))
+
+
+def test_what_a_block_uses_is_divided_among_its_trials(study: Study) -> None:
+    """CPU time counts once; memory and GPUs are those of the process, which they share."""
+
+    def burning(trials: Trials) -> None:
+        running = trials.take()
+        for half in (running[:2], running[2:]):  # two end, and two go on: each of these has a half of the rest
+            end = time.process_time() + 0.1 * (running[0].number == 0)
+            while time.process_time() < end:
+                pass
+            for trial in half:
+                trials.end(trial, 1.0)
+
+    before = time.process_time()
+    loop(study, burning)
+    whole = time.process_time() - before
+    used = [trial.ending(1)["usage"] for trial in state_of(study.home).trials[:4]]
+    shares = [one["cpu_s"] for one in used]
+    assert shares[:2] == [pytest.approx(0.025, abs=0.015)] * 2
+    assert shares[2:] == [pytest.approx(0.075, abs=0.015)] * 2
+    assert 0.2 <= sum(shares) <= whole
+    assert all(one["memory_mb"] > 20 for one in used)
 
 
 def test_results_are_told_in_blocks(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,6 +349,13 @@ def test_the_output_of_a_block_is_in_every_folder(study: Study) -> None:
     for number in range(4):
         assert (study.home.attempt(number, 1) / "stdout").read_text() == "trained 0 1 2 3\n"
         assert not (study.home.attempt(number, 1) / "stderr").exists()
+
+
+def test_explain_says_that_a_trial_shared_its_process(study: Study) -> None:
+    loop(study, epochs)
+    (story,) = explain(study.home, "0")
+    assert story.attempts[0].fused == 4
+    assert story.happened[0] == "attempt 1 was one of up to 4 in its process ([job] fuse); they share its output"
 
 
 def test_what_a_user_may_do_wrong_is_said(study: Study) -> None:

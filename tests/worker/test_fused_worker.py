@@ -61,6 +61,7 @@ def test_a_killed_worker_gives_back_all_and_each_resumes_from_its_own_checkpoint
         first = (one.home.attempt(trial.number, 2) / "metrics.jsonl").read_text().splitlines()[0]
         assert '"step":1,' not in first.replace(" ", "")
         assert trial.values == (trial.params["x"],)
+    assert all(trial.ending(trial.attempt)["usage"]["first_report_s"] >= 0 for trial in state.trials)
     assert len({trial.key for trial in state.trials}) == 8
 
 
@@ -97,7 +98,7 @@ def test_a_module_without_train_many_is_refused_before_and_at_the_start(project:
     (one.path / "toys.py").write_text("def fine(trial):\n    return 0.5\n")
     worker = one.run()
     assert worker.process.returncode == 2
-    assert "has no 'train_many'" in worker.said
+    assert "has no 'train_many'; write it (" in worker.said
     assert "no trial was started" in worker.said
     assert not one.state.trials
 
@@ -110,7 +111,8 @@ def test_submit_refuses_a_module_without_train_many(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(f"{text}[space]\nx = [1, 2]\n[job]\nfuse = 4\n")
     said = run("submit", "sweep.toml", "--local", cwd=tmp_path)
     assert said.code == 2
-    assert "job.fuse: 'mine:train_many': module 'mine' has no 'train_many'" in said.err
+    assert "job.fuse: 'mine:train_many': module 'mine' has no 'train_many'; write it (" in said.err
+    assert "or remove job.fuse" in said.err
     assert run("submit", "sweep.toml", "--local", "--wait", "--set", "job.fuse=auto", cwd=tmp_path).code == 0
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.errors import Superseded
+from hpo_batch.objective.function import FunctionObjective
+from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
 from hpo_batch.records import (
     Cause,
@@ -27,6 +29,8 @@ from hpo_batch.store.home import StudyHome
 from hpo_batch.store.leases import lease_path
 from hpo_batch.study.study import Study
 from hpo_batch.worker.context import WorkerContext
+from hpo_batch.worker.gpu_memory import MemoryCheck
+from hpo_batch.worker.gpu_readings import GpuMemory, ReadMemory
 from hpo_batch.worker.loop import work
 from hpo_batch.worker.resources import Place
 from hpo_batch.worker.signals import Signals
@@ -251,3 +255,63 @@ def test_a_running_trial_opens_its_private_files_to_the_group(root: Path, monkey
             assert loop(study, objective).complete == 1
     finally:
         os.umask(umask)
+
+
+class Gpu:
+    """A GPU whose free memory is given for each look, in GB."""
+
+    def __init__(self, *free_gb: float | None, ours_gb: float | None = None) -> None:
+        self.left, self.ours_gb = list(free_gb), ours_gb
+
+    def __call__(self) -> list[GpuMemory]:
+        free = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        ours_mb = None if self.ours_gb is None else 1000 * self.ours_gb
+        return [GpuMemory(gpu="0", free_mb=None if free is None else 1000 * free, total_mb=80_000.0, ours_mb=ours_mb)]
+
+
+def test_a_trial_waits_for_the_gpu_memory_that_it_needs(study: Study, caplog: pytest.LogCaptureFixture) -> None:
+    slept: list[float] = []
+    gpu = MemoryCheck(10, Gpu(3.0, 3.0, 12.0))
+    assert loop(study, lambda trial: FINE, gpu_memory=gpu, sleep=slept.append).complete == 3
+    assert slept == [2.0, 2.0]
+    waiting = "waiting up to 60 s: 3.0 of 80.0 GB are free on GPU 0, and [job] gpu_mem_gb is 10"
+    assert caplog.messages.count(waiting) == 1
+
+
+def test_a_worker_whose_gpu_stays_full_leaves_before_a_trial_runs_out_of_memory(study: Study) -> None:
+    ran: list[int] = []
+
+    def train(trial: Trial) -> Outcome:
+        ran.append(trial.number)
+        return FINE
+
+    tally = loop(study, train, gpu_memory=MemoryCheck(10, Gpu(12.0, 3.0)), sleep=lambda seconds: None)
+    assert ran == [0]  # somebody else came while it ran
+    assert tally.idle == Idle(
+        why=IdleWhy.GPU_MEMORY, detail="3.0 of 80.0 GB are free on GPU 0, and [job] gpu_mem_gb is 10"
+    )
+    assert [trial.state for trial in state_of(study.home).trials] == [TrialState.COMPLETE]
+
+
+def test_what_this_process_holds_is_free_for_its_next_trial(study: Study) -> None:
+    function = FunctionObjective(function=lambda trial: 0.5, wanted=Wanted.parse(("loss",), {}))
+    context = WorkerContext(
+        study=study, objective=function, place=HERE, signals=Signals(), gpu_memory=MemoryCheck(10, Gpu(4.0, ours_gb=7))
+    )
+    assert work(context).complete == 3
+
+
+@pytest.mark.parametrize(
+    ("read", "has_run", "why"),
+    [
+        ("pip install 'hpo-batch[gpu]'", False, "pip install 'hpo-batch[gpu]'"),
+        (Gpu(None), False, "NVML does not tell the memory of GPU 0"),
+        (Gpu(3.0), True, "NVML does not tell how much of the memory of GPU 0 this process holds"),
+    ],
+)
+def test_unknown_memory_is_told_once_and_is_no_yes(
+    read: ReadMemory | str, has_run: bool, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    check = MemoryCheck(10, read)
+    assert [check.lacks(has_run=has_run) for _ in range(2)] == ["", ""]
+    assert caplog.messages == [f"whether the GPU has 10 GB free is not known, trials start anyway: {why}"]

@@ -78,16 +78,24 @@ def test_ranks_train_together_and_a_failed_one_ends_the_attempt_everywhere(proje
 
 
 def test_ranks_of_torch_go_on_after_one_was_killed(project: Build) -> None:
-    here = project("trains_together", study="", rest=trial("a", "fine", loss=0.25) + trial("b", "killed"), **of(2))
+    """A user's trainer, and ours, whose numbers are those of a trial that was not killed."""
+    text = trial("a", "fine", loss=0.25) + trial("b", "ours") + trial("c", "ours, killed") + trial("d", "killed")
+    here = project("trains_together", study="seeds = [3]", rest=text, **of(2))
     workers = start(here, 2)
     assert [worker.wait() for worker in workers] == [0, 0], "\n".join(worker.said for worker in workers)
-    a, b = [one.record() for one in here.state.trials]
+    a, b, c, d = [one.record() for one in here.state.trials]
     assert (a.state, a.values) == (TrialState.COMPLETE, (0.25,))
     assert here.file("rank-1/stdout") == "rank 1 of 2 local 0 from 0\nsum 3.0 resumed False\n"
     # killed: the other hung in all_reduce or saw it break
-    assert [attempt.ending for attempt in b.attempts] == ["lost", "complete"], workers[0].said
-    assert "rank 1 on node1: its process was killed by SIGKILL; the other ranks were ended" in workers[0].said
-    assert here.file("stdout", 1, 2).startswith("rank 0 of 2 local 0 from 3\n")
+    for one in (c, d):
+        assert [attempt.ending for attempt in one.attempts] == ["lost", "complete"], workers[0].said
+    assert workers[0].said.count("rank 1 on node1: its process was killed by SIGKILL; the other ranks were ended") == 2
+    assert here.file("stdout", 3, 2).startswith("rank 0 of 2 local 0 from 3\n")
+    assert "continuing after epoch" in here.file("stderr", 2, 2)
+    for name in set(b.metrics) - {"seconds", "seconds_per_epoch", "peak_memory_mb"}:
+        assert c.metrics[name] == b.metrics[name], name
+    assert "gains nothing" in here.file("stderr", 1)
+    assert "epoch 6 of 6" not in here.file("rank-1/stderr", 1)
 
 
 def test_each_seed_of_a_trial_has_all_ranks_and_its_own_checkpoint(project: Build) -> None:

@@ -17,12 +17,13 @@ import pandas as pd
 import pytest
 
 import hpo_batch
+from hpo_batch.monitor.explain import explain
 from hpo_batch.monitor.status import study_statuses
 from hpo_batch.records import USAGE, Usage
 from hpo_batch.store.home import find_homes
 from hpo_batch.worker.gpu_readings import GpuReading
 from hpo_batch.worker.usage import Meter
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, run
 
 SWEEP = """
 [study]
@@ -115,6 +116,25 @@ def test_status_and_collect_tell_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert status.as_json()["usage"]["gpu_temp_c"] is None
 
 
+def test_the_time_to_the_first_report_is_told_wherever_durations_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "import time\ndef train(trial):\n    time.sleep(0.3)\n"
+    (tmp_path / "trains.py").write_text(text + "    trial.report(0, loss=1.0)\n    time.sleep(1.2)\n    return 1.0\n")
+    (attempt,) = ran(tmp_path, 'function = "trains:train"').to_dict("records")
+    assert 0.3 <= attempt["first_report_s"] < attempt["seconds"] - 1.2
+    home = find_homes(tmp_path / "logs", "used")[0]
+    assert hpo_batch.load("used", root=tmp_path / "logs").trials_dataframe()["first_report_s"].iloc[0] >= 0.3
+    (status,) = study_statuses([home])
+    assert status.as_json()["usage"]["first_report_s"] == attempt["first_report_s"]
+    (story,) = explain(home, "0")
+    (told,) = story.attempts
+    assert told.first_report_s == attempt["first_report_s"]
+    assert f"  after {told.first_report_s:.1f} s  " in run("explain", "used", "0", "--root", tmp_path / "logs").out
+    assert ", the first report after 0." in run("status", "used", "--root", tmp_path / "logs").out
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
     while not condition() and time.monotonic() < end:
@@ -168,19 +188,43 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read_through(driver: Path, readings: str, gpus: list[str]) -> tuple[list[dict[str, Any]], str]:
     """What ``gpu_readings.reader`` reads through nvidia-ml-py, and what it logs."""
-    pytest.importorskip("pynvml")
-    (driver / "readings").write_text(readings)
     code = (
         "import json, logging, sys; logging.basicConfig(level=20)\n"
         "from hpo_batch.worker.gpu_readings import reader\n"
         f"print(json.dumps([vars(one) for one in reader({gpus!r})()]))"
     )
+    return asked(driver, readings, code)
+
+
+def asked(driver: Path, readings: str, code: str) -> tuple[Any, str]:
+    """What some code prints as JSON, and what it logs, on a machine with this driver."""
+    pytest.importorskip("pynvml")
+    (driver / "readings").write_text(readings)
     env = {**os.environ, "LD_LIBRARY_PATH": str(driver), "NVML_READINGS": str(driver / "readings")}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return json.loads(done.stdout), done.stderr
 
 
 ALL = "util 87\nused 2500000000\ntemp 71\npower 312500\nreasons 64\necc 0\n"
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        ("free 12e9\nours 3e9\n", [{"gpu": "0", "free_mb": 12000.0, "total_mb": 80000.0, "ours_mb": 3000.0}]),
+        ("free 12e9\n", [{"gpu": "0", "free_mb": 12000.0, "total_mb": 80000.0, "ours_mb": None}]),
+        ("util 1\n", [{"gpu": "0", "free_mb": None, "total_mb": None, "ours_mb": None}]),
+        ("no_driver 1\n", "NVML: Driver Not Loaded"),
+    ],
+    ids=["ours", "not shown", "not supported", "no driver"],
+)
+def test_the_memory_of_a_gpu_and_what_this_process_holds_of_it(driver: Path, readings: str, expected: object) -> None:
+    code = (
+        "import json; from hpo_batch.worker.gpu_readings import memory_reader\n"
+        "read = memory_reader(['0'])\n"
+        "print(json.dumps(read if isinstance(read, str) else [vars(one) for one in read()]))"
+    )
+    assert asked(driver, readings, code)[0] == expected
 
 
 @pytest.mark.parametrize("gpus", [["0"], ["GPU-1"]])

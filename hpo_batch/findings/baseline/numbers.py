@@ -73,7 +73,8 @@ def baseline(data: Data, *, noise_sd: float | None, value: float | None = None) 
     if not data.n:
         return Baseline(value=estimate, n_above=0, n=0, pairs=(), unexplained=None, text=text, why="no complete trial")
     lead = float(data.y[data.best_row]) - estimate.value
-    unexplained, more, why = _unexplained(data.configuration(data.best_row), lead, params, pairs, spread=spread)
+    own = params and {name: usual for name, usual in params.items() if not _is_derived(data, name)}
+    unexplained, more, why = _unexplained(data.configuration(data.best_row), lead, own, pairs, spread=spread)
     text += f"; the best leads by {signed(lead, spread)}{_against(noise_sd)}{more}"
     return Baseline(value=estimate, n_above=above, n=compared, pairs=pairs, unexplained=unexplained, text=text, why=why)
 
@@ -111,10 +112,14 @@ def _value(own: Sequence[float], value: float | None, noise_sd: float | None) ->
 
 
 def _pairs(data: Data, params: Row, noise_sd: float | None) -> tuple[BaselinePair, ...]:
-    """Every other value of a parameter against the baseline's, over all pairs of trials that are equal in the rest."""
-    before, after = _joint_before(data.params, data.n), _joint_before(data.params[::-1], data.n)[::-1]
+    """Every other value of a parameter against the baseline's, over all pairs of trials that are equal in the rest.
+
+    Derived values follow their parameters: they are neither compared nor part of the rest.
+    """
+    own = [param for param in data.params if not _is_derived(data, param.name)]
+    before, after = _joint_before(own, data.n), _joint_before(own[::-1], data.n)[::-1]
     results = []
-    for i, param in enumerate(data.params):
+    for i, param in enumerate(own):
         if param.name not in params:
             continue
         usual = {code for code, level in enumerate(param.levels) if _equal(level, params[param.name])}
@@ -191,6 +196,10 @@ def _against(noise_sd: float | None) -> str:
         if noise_sd is None
         else f" (noise of a difference: {number(noise_sd * math.sqrt(2), noise_sd / 3)})"
     )
+
+
+def _is_derived(data: Data, name: str) -> bool:
+    return data.space is not None and name in data.space.derived
 
 
 def _equal(a: Value, b: Value) -> bool:

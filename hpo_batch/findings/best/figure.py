@@ -97,7 +97,7 @@ def _history(study: StudyFindings, key: str, *, width: int, height: int, titled:
     canvas.path(_staircase([(place[n], v) for n, v in study.history], better, x=x, y=y, end=right), "l1")
     within = "" if sd is None else f"{within_noise(study)} of {len(values)} trials lie in the band"
     alt = (
-        f"Value of each of {len(values)} trials of {study.label} by number; the best is "
+        f"Value of each of {count(len(values), 'trial')} of {study.label} by number; the best is "
         f"{number(best, fine(study))}, first reached by trial "
         f"{next(n for n, v in study.history if v == best)}. {within}"
     )

@@ -42,6 +42,8 @@ class Summary:
     """complete trials without a finite value: left out of everything"""
     replicates: int = 0
     """of the repeats, those with a seed of their own: they measure noise"""
+    derived: tuple[str, ...] = ()
+    """values that the sweep computes from parameters; a sweep may not set them"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ def summarise(data: Data) -> Summary:
         top=top,
         skipped=data.skipped,
         replicates=sum(len({data.seeds[i] for i in rows}) - 1 for rows in data.repeated),
+        derived=tuple(data.space.derived) if data.space is not None else (),
     )
 
 

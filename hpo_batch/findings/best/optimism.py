@@ -12,7 +12,7 @@ from hpo_batch.findings.model.stats import ALPHA, sem
 from hpo_batch.findings.model.surrogate import Z, surrogate
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.records import Estimate
-from hpo_batch.text.numbers import number
+from hpo_batch.text.numbers import count, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _text(data: Data, best: float, shrunken: Estimate | None, held_out: Estimate
         alone = "it was not selected among others, and how much of it is luck is unknown"
         return f"the only trial has {number(best)}: {alone}"
     digits = float(np.std(data.y)) / 3
-    parts = [f"the best of {data.n} trials has {number(best, digits)}, probably inflated by selection"]
+    parts = [f"the best of {count(data.n, 'trial')} has {number(best, digits)}, probably inflated by selection"]
     if held_out is not None:
         parts.append(
             f"other seeds of its configuration gave {number(held_out.value, digits)} on average (n = {held_out.n})"

@@ -25,6 +25,7 @@ from hpo_batch.findings.model.ranks import rank_correlation
 from hpo_batch.findings.model.stats import ALPHA, Z95, holm
 from hpo_batch.findings.noise.numbers import Noise, single_sd
 from hpo_batch.records import Answer, Estimate, Value
+from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import number, signed
 
 LEAST_SEARCHED: Final = 8
@@ -165,11 +166,15 @@ def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign
     relation = " > " if sign > 0 else " < "
     values = [value for row in rows for value in (row.best.value, row.mean)]
     spread = (max(values) - min(values)) / 4
-    seen = relation.join(f"{rows[i].label} {number(rows[i].best.value, spread)}" for i in ranked)
+    best = [rows[i].best.value for i in ranked]
+    signs = ["", *(" = " if a == b else relation for a, b in itertools.pairwise(best))]
+    named = [f"{rows[i].label} {number(rows[i].best.value, spread)}" for i in ranked]
+    seen = "".join(sign + text for sign, text in zip(signs, named, strict=True))
     paired = "".join(f"; {pair.text}" for pair in pairs if pair.better is Answer.YES)
     few = [row.label for row in rows if row.luck is None and row.n > 1]
     if few:
-        why = f"{', '.join(few)} has too few configurations to know how much a search owes to luck"
+        have = "has" if len(few) == 1 else "have"
+        why = f"{listed(few)} {have} too few configurations to know how much a search owes to luck"
         return Answer.CANNOT_TELL, f"{seen} as observed; {why}{paired}"
     luck = [row.luck for row in rows if row.luck is not None and row.luck > 0]
     if len(luck) < len(rows):
@@ -192,8 +197,8 @@ def _order(rows: Sequence[BudgetRow], pairs: Sequence[PairedDifference], *, sign
         return Answer.YES, f"{seen}: every two of them differ by more than luck and noise ({chance}){paired}"
     if not differ:
         return Answer.CANNOT_TELL, f"{seen} as observed, but no two of them can be told apart: {chance}{paired}"
-    told = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
-    return Answer.CANNOT_TELL, f"{seen} as observed; only {told} is more than luck and noise ({chance}){paired}"
+    clear = ", ".join(f"{rows[a].label}{relation}{rows[b].label}" for a, b in differ)
+    return Answer.CANNOT_TELL, f"{seen} as observed; only {clear} is more than luck and noise ({chance}){paired}"
 
 
 def _slope(rows: Sequence[BudgetRow]) -> tuple[Estimate | None, str]:

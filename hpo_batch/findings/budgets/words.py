@@ -10,6 +10,7 @@ from hpo_batch.findings.phrases import short_value
 from hpo_batch.findings.records import Finding, Findings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer, Estimate
+from hpo_batch.text.numbers import count
 
 
 def common_sentences(findings: Findings) -> Iterator[Ranked]:
@@ -20,7 +21,8 @@ def common_sentences(findings: Findings) -> Iterator[Ranked]:
     yield _order(beside, is_retrained=bool(findings.transfer))
     yield _slope(beside)
     yield from _consistency(beside)
-    yield from _transfer(beside)
+    if not findings.transfer:  # the matrix compares configurations that differ in what the budgets fix
+        yield from _transfer(beside)
 
 
 def _paired(beside: Budgets) -> Iterator[Ranked]:
@@ -112,7 +114,7 @@ def _transfer(beside: Budgets) -> Iterator[Ranked]:
 
 
 def _transfer_of_pair(a: str, b: str, rho: Estimate | None, n: int) -> Finding:
-    text = f"{a} and {b} have {n} configurations in common: too few to see whether ranks transfer"
+    text = f"{a} and {b} have {count(n, 'configuration')} in common: too few to see whether ranks transfer"
     answer = Answer.CANNOT_TELL
     if rho is not None:
         assert rho.low is not None

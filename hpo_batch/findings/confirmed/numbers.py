@@ -54,6 +54,10 @@ class Confirmed:
     mean_raw: float | None
     """of the values by which they were chosen"""
     baseline: Estimate | None
+    seeds_agree: bool
+    """each trial gave the same under all its seeds: they change nothing, or never reach the training"""
+    differences_agree: bool
+    """differences between trials are the same under every seed, so that they have no interval"""
     missing: tuple[str, ...]
     """trials that did not complete with all seeds"""
 
@@ -93,6 +97,8 @@ def confirmed(data: Data) -> Confirmed | None:
         mean=mean_over_seeds(np.mean([done[name] for name in names], axis=0), of=f"of {len(names)} finalists "),
         mean_raw=float(np.mean(raws)) if len(raws) == len(finalists) else None,
         baseline=mean_over_seeds(done[BASELINE]) if BASELINE in done else None,
+        seeds_agree=seeds > 1 and all(np.ptp(each) <= ROUNDING * float(np.abs(each).max()) for each in done.values()),
+        differences_agree=spread.sd is None and spread.df > 0,
         missing=tuple(name for one in planned if (name := one.name or BASELINE) not in done),
     )
 

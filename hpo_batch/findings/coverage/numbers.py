@@ -26,6 +26,7 @@ from hpo_batch.records import Answer, Estimate, Value, is_number
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
+from hpo_batch.text.numbers import count
 
 _ARCHITECTURE = """
     d_model hidden hidden_size hidden_dim hidden_units embed_dim embedding_dim dim width model_dim units
@@ -162,7 +163,11 @@ def random_distinct(cells: int, n: int) -> Estimate:
         low, high = math.floor(expected - half), math.ceil(min(cells, expected + half))
         method = "exact expectation and variance, normal interval"
     return Estimate(
-        value=expected, low=float(low), high=float(high), method=f"{n} uniform draws over {cells} cells, {method}", n=n
+        value=expected,
+        low=float(low),
+        high=float(high),
+        method=f"{count(n, 'uniform draw')} over {count(cells, 'cell')}, {method}",
+        n=n,
     )
 
 

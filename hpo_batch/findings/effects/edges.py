@@ -12,6 +12,7 @@ from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.surrogate import Surrogate
 from hpo_batch.records import Value
+from hpo_batch.space.parameters import Fixed
 
 QUARTER: Final = 0.25
 """of the configurations, the best: settings of the others at which the best place is looked for"""
@@ -22,7 +23,8 @@ LIKELY: Final = 0.8
 """probability from which an end is named. On searches of tables that it was not chosen on, the true optimum is there in
 the share that docs/benchmarks.md gives"""
 CLOSE: Final = 0.025
-"""of the range: what counts as being at its end"""
+"""of the range: what counts as being at its end, for what a report names; refine looks a little further
+(``next.evidence.NEAR_END``)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Edge:
     value: Value
     """the tried value there"""
     probability: float
+    is_limit: bool = False
+    """the sweep's `limits` of the parameter end there, too"""
 
 
 def edge(data: Data, param: ParamInfo, model: Surrogate) -> Edge | None:
@@ -62,5 +66,13 @@ def edge(data: Data, param: ParamInfo, model: Surrogate) -> Edge | None:
     share = np.bincount(np.argmax(data.sign * samples, axis=1), minlength=len(values)) / DRAWS
     for is_there, i, side in ((at_low, 0, "low"), (at_high, -1, "high")):
         if is_there and share[i] >= LIKELY:
-            return Edge(side=side, value=values[i], probability=float(share[i]))
+            is_limit = _is_limit(data, param.name, side)
+            return Edge(side=side, value=values[i], probability=float(share[i]), is_limit=is_limit)
     return None
+
+
+def _is_limit(data: Data, name: str, side: str) -> bool:
+    parameter = data.space.by_name.get(name) if data.space is not None else None
+    if parameter is None or isinstance(parameter, Fixed) or parameter.limits is None:
+        return False
+    return bool(parameter.limits[0] == parameter.low if side == "low" else parameter.limits[-1] == parameter.high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +10,7 @@ from hpo_batch.document.drawing import MOST_LEVELS, MOST_PANELS, NARROW, Figure,
 from hpo_batch.document.svg import CHARACTER, Canvas, Panel, Scale, scale
 from hpo_batch.findings.effects.direction import Direction
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
-from hpo_batch.findings.effects.words import chance, confirmed, graded, would_tell
+from hpo_batch.findings.effects.words import chance, compared_values, confirmed, graded, short_labels, would_tell
 from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Estimate
@@ -29,7 +28,6 @@ BESIDE: Final = 326
 """pixels across, of one of several studies"""
 ACROSS: Final = 860
 """pixels, of a page's whole width"""
-MOST_DIGITS: Final = 8
 """letters of a number that is shown as it is"""
 
 
@@ -146,7 +144,7 @@ def _directions(study: StudyFindings, *, width: int, most: int, titled: bool) ->
 def _words_beside(canvas: Canvas, effect: Effect, direction: Direction, *, y: float, study: StudyFindings) -> None:
     kind = "t" if confirmed(effect) else "t m"
     canvas.text(4, y + 18, joint_name(effect), f"{kind} b", most=38)
-    canvas.text(4, y + 34, _values(direction), kind, most=42)
+    canvas.text(4, y + 34, compared_values(direction), kind, most=42)
     more = would_tell(effect, study)
     canvas.text(618, y + (18 if more else 26), chance(direction.probability), f"{kind} b")
     canvas.text(674, y + (18 if more else 26), _size(direction, spread_of(study)), kind, most=30)
@@ -160,38 +158,13 @@ def _words_above(canvas: Canvas, effect: Effect, direction: Direction, *, y: flo
     above = f"{chance(direction.probability)}{f'; {more}' if more else ''}"
     canvas.text(4, y + 13, joint_name(effect), f"{kind} b", most=letters - len(above) - 6)
     canvas.text(right, y + 13, above, kind, anchor="end")
-    canvas.text(4, y + 29, _values(direction), kind, most=letters - len(size) - 4)
+    canvas.text(4, y + 29, compared_values(direction), kind, most=letters - len(size) - 4)
     canvas.text(right, y + 29, size, kind, anchor="end")
-
-
-def _values(direction: Direction) -> str:
-    return f"{short_label(direction.better_label)} rather than {short_label(direction.worse_label)}"
 
 
 def _size(direction: Direction, spread: float | None) -> str:
     sign = "+" if direction.difference.value >= 0 else ""
     return f"{sign}{interval(direction.difference, spread)}"
-
-
-def short_label(text: str) -> str:
-    """``0.00092`` for a number with all of its digits."""
-    try:
-        return f"{float(text):.2g}" if len(text) > MOST_DIGITS else text
-    except ValueError:
-        return text
-
-
-def short_labels(texts: Sequence[str]) -> list[str]:
-    """Three digits of each number, if all of them can still be told apart; else the labels as they are."""
-    shortened = [f"{float(text):.3g}" if len(text) > MOST_DIGITS and _is_number(text) else text for text in texts]
-    return shortened if len(set(shortened)) == len(set(texts)) else list(texts)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def effects_figure(
@@ -209,7 +182,7 @@ def effects_figure(
         title=title,
         caption="Filled: mean with the other parameters held equal, 95 % interval. Hollow: plain mean of the trials, "
         "which the sampler's choices bias. Grey numbers: trials. All panels share one scale."
-        + (f" {more} further parameters are in the table only." if more else ""),
+        + (f" {count(more, 'further parameter is', 'further parameters are')} in the table only." if more else ""),
         panels=panels,
     )
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from hpo_batch.document.blocks import Block, Cell, Said, Section, Table
 from hpo_batch.document.tables import table
-from hpo_batch.findings.effects.figure import directed, effects_figure, short_label, short_labels
+from hpo_batch.findings.effects.figure import directed, effects_figure
 from hpo_batch.findings.effects.means import ValueRow
 from hpo_batch.findings.effects.numbers import TRENDS, Effect
-from hpo_batch.findings.effects.words import chance, graded, lost_values, more_trials
+from hpo_batch.findings.effects.words import chance, compared_values, graded, lost_values, more_trials, short_labels
 from hpo_batch.findings.model.stats import ALPHA
 from hpo_batch.findings.phrases import metric_title, spread_of
 from hpo_batch.findings.records import StudyFindings
@@ -81,7 +81,7 @@ def short_table(study: StudyFindings) -> Table:
     rows = []
     for e in (*first, *rest):
         d = e.direction
-        better = NONE if d is None else f"{short_label(d.better_label)} rather than {short_label(d.worse_label)}"
+        better = NONE if d is None else compared_values(d)
         by = NONE if d is None else interval(d.difference, spread_of(study))
         more = more_trials(e, study)
         tell = NONE if more is None else f"{more:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -21,6 +22,8 @@ from hpo_batch.text.numbers import count, interval
 MOST_CERTAIN: Final = 0.995
 WORTHWHILE: Final = 10
 """times the trials of a study, up to which it is said how many would tell: a number from further away is a guess"""
+MOST_DIGITS: Final = 8
+"""letters up to which a value is shown as it is"""
 LIKELY: Final = 0.9
 """probability of a direction from which a trend of the plain means is not called unsupported"""
 
@@ -73,11 +76,29 @@ def _at(effect: Effect) -> str:
     return "" if effect.step is None else f" (all trials, pruned ones too, at step {effect.step})"
 
 
+def short_labels(texts: Sequence[str]) -> list[str]:
+    """Three digits of each number, if all of them can still be told apart; else the labels as they are."""
+    shortened = [f"{float(text):.3g}" if len(text) > MOST_DIGITS and _is_number(text) else text for text in texts]
+    return shortened if len(set(shortened)) == len(set(texts)) else list(texts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def compared_values(direction: Direction) -> str:
+    """``8 rather than 32``."""
+    better, worse = short_labels([direction.better_label, direction.worse_label])
+    return f"{better} rather than {worse}"
+
+
 def graded(direction: Direction) -> str:
     """``8 rather than 32: 97 %, about 0.07 [0.03, 0.11] better``."""
     size = interval(direction.difference)
-    values = f"{direction.better_label} rather than {direction.worse_label}"
-    return f"{values}: {chance(direction.probability)}, about {size} better"
+    return f"{compared_values(direction)}: {chance(direction.probability)}, about {size} better"
 
 
 def chance(probability: float) -> str:

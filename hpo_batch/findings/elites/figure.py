@@ -26,7 +26,11 @@ def parallel_figure(
         return None
     chosen, best, quarter = _best_and_top(trials.values, direction)
     omitted = len(trials.numbers) - len(chosen)
-    more = f" {omitted} trials are left out, the best {len(chosen) // 2} are all there." if omitted else ""
+    more = (
+        f" {count(omitted, 'trial is', 'trials are')} left out, the best {len(chosen) // 2} are all there."
+        if omitted
+        else ""
+    )
     hidden = len(trials.axes) - len(axes)
     alt = (
         f"Parallel coordinates of {count(len(chosen), 'trial')} over {', '.join(axis.name for axis in axes)}; "
@@ -62,7 +66,7 @@ def parallel_figure(
         name=name,
         title=f"All parameters of each trial: {trials.label}",
         caption=f"One line per trial. Blue: the top quarter; orange: the best, which may be luck.{more}"
-        + (f" {hidden} further parameters are not drawn." if hidden else ""),
+        + (f" {count(hidden, 'further parameter is', 'further parameters are')} not drawn." if hidden else ""),
         panels=(drawn(680),),
         narrow=(drawn(NARROW),),
     )

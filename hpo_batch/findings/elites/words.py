@@ -123,8 +123,8 @@ def _edges(study: StudyFindings) -> Iterator[Ranked]:
                     beside=tuple(other for other in together[name] if other != name),
                 )
                 for name, side in carried
-                # those that always changed together are widened together
-                if not together[name] or together[name][0] == name
+                # refine keeps within limits; those that always changed together are widened together
+                if not likely[name].is_limit and (not together[name] or together[name][0] == name)
             ),
             method="best trial at the edge, or the model's best place with a probability of 80 % or more",
         ),
@@ -137,7 +137,9 @@ def _is_least(end: Value | None) -> bool:
 
 
 def _chance(edge: Edge | None) -> str:
-    return "" if edge is None else f", {chance(edge.probability)}"
+    if edge is None:
+        return ""
+    return f", {chance(edge.probability)}{', where its limits end' if edge.is_limit else ''}"
 
 
 def _of_best(value: Value | None) -> str:

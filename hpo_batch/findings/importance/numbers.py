@@ -21,6 +21,7 @@ from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.stats import clipped
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import count
 
 N_TREES = 64
 N_TREES_REFIT = 16
@@ -273,7 +274,7 @@ def _why_not(data: Data, params: Sequence[ParamInfo], rows: Ints) -> str:
     if not params:
         return "every parameter that varies is conditional: see the branches"
     if len(rows) < FEWEST:
-        return f"{len(rows)} distinct trials: a forest needs {FEWEST}"
+        return f"{count(len(rows), 'distinct trial')}: a forest needs {FEWEST}"
     if np.ptp(data.y[rows]) == 0:
         return "the metric is the same in all trials"
     return ""

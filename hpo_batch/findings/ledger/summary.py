@@ -77,7 +77,7 @@ def summary(ledgers: Sequence[Ledger]) -> Summary:
         brier=_mean([one.brier for one in told if one.brier is not None]),
         brier_base=_mean(based) if len(based) == len(told) else None,
         intervals=len(held),
-        coverage=_coverage(sum(bool(one.inside) for one in held), len(held)),
+        coverage=coverage(sum(bool(one.inside) for one in held), len(held)),
         level=_mean(levels),
         tenths=_tenths(told) if len(told) >= FEWEST_FOR_TENTHS else (),
         open=open_ones,
@@ -89,7 +89,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _coverage(held: int, n: int) -> Estimate | None:
+def coverage(held: int, n: int) -> Estimate | None:
     """A share with the interval of Clopper and Pearson (1934, Biometrika 26(4), pages 404-413)."""
     if not n:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from hpo_batch.findings.ledger.numbers import Ledger, Scored
 from hpo_batch.findings.ledger.prediction import Prediction
@@ -13,6 +14,9 @@ from hpo_batch.records import Answer
 from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count, number
 
+MOST_CERTAIN: Final = 0.995
+MOST_WHYS: Final = 2
+"""reasons to wait that a sentence names; the table has all"""
 QUESTION = "Was what was predicted of this sweep right?"
 
 
@@ -45,7 +49,9 @@ def study_text(ledger: Ledger) -> str:
         return f"{by}{origin} cannot be scored: {ledger.why}"
     if not ledger.scored:
         whys = dict.fromkeys(one.why for one in ledger.predictions)
-        return f"{by}{origin} cannot be scored yet: {listed(list(whys))}"
+        if len(whys) > MOST_WHYS:
+            return f"{by}{origin} cannot be scored yet: all {len(ledger.predictions)} wait for trials"
+        return f"{by}{origin} cannot be scored yet: {'; '.join(whys)}"
     left = len(ledger.predictions) - len(ledger.scored)
     waits = f"; {count(left, 'further one waits', 'further ones wait')}" if left else ""
     return f"{by}{origin}: {summary_text(summary([ledger]))}{waits}"
@@ -72,14 +78,19 @@ def said_text(prediction: Prediction) -> str:
     """What a prediction says: ``62% (base rate 50%)``, ``0.91 [0.88, 0.93] at 80%``."""
     parts = []
     if prediction.probability is not None:
-        base = f" (base rate {prediction.base_rate:.0%})" if prediction.base_rate is not None else ""
-        parts.append(f"{prediction.probability:.0%}{base}")
+        base = f" (base rate {_share(prediction.base_rate)})" if prediction.base_rate is not None else ""
+        parts.append(f"{_share(prediction.probability)}{base}")
     interval = prediction.interval
     if interval is not None and interval.low is not None and interval.high is not None:
         spread = (interval.high - interval.low) / 2
         ends = f"[{number(interval.low, spread)}, {number(interval.high, spread)}]"
         parts.append(f"{number(interval.value, spread)} {ends} at {interval.level:.0%}")
     return "; ".join(parts)
+
+
+def _share(probability: float) -> str:
+    """In whole percent; nothing is certain before it came."""
+    return ">99%" if probability > MOST_CERTAIN else "<1%" if probability < 1 - MOST_CERTAIN else f"{probability:.0%}"
 
 
 def came_text(one: Scored) -> str:

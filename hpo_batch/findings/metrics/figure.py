@@ -11,7 +11,7 @@ from hpo_batch.findings.metrics.numbers import OtherMetric
 from hpo_batch.findings.phrases import spread_of
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.findings.trials.rows import Reported
-from hpo_batch.text.numbers import number
+from hpo_batch.text.numbers import count, number
 
 MOST_SHOWN: Final = 8
 MOST_DOTS: Final = 800
@@ -56,4 +56,4 @@ def _panel(study: StudyFindings, one: OtherMetric, points: list[tuple[int, float
     for n, at, value in points:
         text = f"trial {n}: {one.name} {number(at)}, {study.metric} {number(value, spread_of(study))}"
         canvas.dot(clamped(x, at), clamped(y, value), 2.6, "d1 faint", title=text, trial=trial_key(key, n))
-    return canvas.panel(f"{study.metric} by {one.name}, rank correlation {told}{wide}, {len(points)} trials")
+    return canvas.panel(f"{study.metric} by {one.name}, rank correlation {told}{wide}, {count(len(points), 'trial')}")

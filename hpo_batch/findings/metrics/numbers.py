@@ -15,6 +15,7 @@ from hpo_batch.findings.model.cells import numbers_in
 from hpo_batch.findings.model.frame import SEED_NAMES, Data
 from hpo_batch.findings.model.stats import ALPHA, holm
 from hpo_batch.records import Estimate
+from hpo_batch.text.numbers import count
 
 PREFIX: Final = "user_attrs_"
 LEAST: Final = 5
@@ -69,7 +70,7 @@ def _other(data: Data, name: str, values: Floats) -> OtherMetric:
     keys = data.keys[there]
     x, y = _means(keys, values[there]), _means(keys, data.y[there])
     if len(x) < LEAST:
-        why = f"only {len(x)} configurations have both"
+        why = f"only {count(len(x), 'configuration has', 'configurations have')} both"
         return OtherMetric(name=name, rank_correlation=None, n=len(there), why=why)
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         why = f"{name if np.ptp(x) == 0 else data.metric} is the same in all of them"

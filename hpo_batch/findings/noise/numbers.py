@@ -18,6 +18,7 @@ from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.stats import binomial_se, hanley_mcneil, pooled_sd, sd_interval
 from hpo_batch.findings.noise.grid import cases_by_grid
 from hpo_batch.records import Estimate
+from hpo_batch.text.numbers import count
 
 FEW = 5
 """degrees of freedom below which the interval of a spread is too wide to lean on"""
@@ -84,7 +85,8 @@ def _from_replicates(data: Data, alarms: tuple[RepeatedConfiguration, ...]) -> N
             value=sd,
             low=low,
             high=high,
-            method=f"pooled spread within {len(groups)} configurations with several seeds, interval by chi-square",
+            method=f"pooled spread within {count(len(groups), 'configuration')} with several seeds, "
+            "interval by chi-square",
             n=sum(len(group) for group in groups),
             level=LEVEL,
         ),
@@ -92,7 +94,7 @@ def _from_replicates(data: Data, alarms: tuple[RepeatedConfiguration, ...]) -> N
         alarms=alarms,
         n_pairs=len(groups),
         text=f"{data.metric} moves by {sd:.3g} (90 % interval {low:.3g} to {high:.3g}) from seed to seed, "
-        f"measured on {len(groups)} configurations{few}{zero}",
+        f"measured on {count(len(groups), 'configuration')}{few}{zero}",
     )
 
 

@@ -11,6 +11,7 @@ from hpo_batch.findings.phrases import MOST_NUMBERS, fixed, some, spread_of
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
+from hpo_batch.text.numbers import count
 
 
 def sentences(study: StudyFindings, _: Findings) -> Iterator[Ranked]:
@@ -84,8 +85,8 @@ def _not_deterministic(study: StudyFindings, alarms: Sequence[RepeatedConfigurat
     values += ", ..." if len(widest.values) > MOST_NUMBERS else ""
     one = f"trials {trials} have one configuration and no seeds that differ, but {values}"
     many = (
-        f"{len(alarms)} configurations ran more than once without seeds that differ, and gave different values, by up "
-        f"to {max(widest.values) - min(widest.values):.3g} (trials {trials}: {values})"
+        f"{count(len(alarms), 'configuration')} ran more than once without seeds that differ, and gave different "
+        f"values, by up to {max(widest.values) - min(widest.values):.3g} (trials {trials}: {values})"
     )
     return Finding(
         key=f"noise.alarm-{alarms[0].numbers[0]}" if len(alarms) == 1 else "noise.alarms",

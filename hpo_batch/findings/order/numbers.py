@@ -23,6 +23,7 @@ from hpo_batch.findings.model.parameter import MOST_LEVELS, ParamInfo
 from hpo_batch.findings.model.stats import fenced
 from hpo_batch.findings.order.process import Covariance, covariance
 from hpo_batch.records import Answer, Estimate
+from hpo_batch.text.numbers import count
 
 FEWEST: Final = 16
 """trials below which order is not tested"""
@@ -78,7 +79,8 @@ def order(data: Data) -> Order | None:
     if not len(rows) or np.ptp(data.y[rows]) == 0:
         return None
     if len(rows) < FEWEST:
-        why = f"{len(rows)} distinct trials are too few to see a drift; {FEWEST} are the least"
+        few = count(len(rows), "distinct trial is", "distinct trials are")
+        why = f"{few} too few to see a drift; {FEWEST} are the least"
         return _none(Answer.CANNOT_TELL, len(rows), why=why)
     if len(rows) > MOST:
         rows = rows[np.linspace(0, len(rows) - 1, MOST).round().astype(np.int64)]

@@ -85,7 +85,7 @@ def _cells(study: StudyFindings, trials: PlottedTrials, across: Axis, down: Axis
     return canvas.panel(
         f"Mean {study.metric} over {across.name} and {down.name}: best, {number(means[best], spread_of(study))}, at "
         f"{across.name} {columns.names[best[0]]} with {down.name} {rows.names[best[1]]}; {len(cells)} of "
-        f"{columns.n * rows.n} cells tried"
+        f"{count(columns.n * rows.n, 'cell')} tried"
     )
 
 

@@ -14,6 +14,7 @@ from hpo_batch.findings.model.frame import Data
 from hpo_batch.findings.model.parameter import ParamInfo, value_text
 from hpo_batch.findings.model.surrogate import Surrogate, surrogate
 from hpo_batch.records import Value
+from hpo_batch.text.numbers import count
 
 PER_CELL = 10
 """distinct trials wanted for each cell of a pair"""
@@ -72,7 +73,8 @@ def _interaction(data: Data, model: Surrogate, a: ParamInfo, b: ParamInfo) -> In
     elif len(rows) < PER_CELL * cells:
         trials = np.unique(_cell_of(of_a, of_b), return_counts=True)[1]
         fewest = int(trials.min()) if len(trials) == cells else 0
-        why = f"{len(rows)} distinct trials in {cells} combinations, {fewest} in the rarest: {PER_CELL} each are wanted"
+        seen = f"{count(len(rows), 'distinct trial')} in {count(cells, 'combination')}"
+        why = f"{seen}, {fewest} in the rarest: {PER_CELL} each are wanted"
     elif np.ptp(data.y[rows]) == 0:
         why = "the metric is the same in all of these trials"
     else:

@@ -249,7 +249,10 @@ def _loss(sign: float, own: Sequence[Floats], others: Sequence[Floats]) -> Estim
         shares = [(part / variance) ** 2 / (len(each) - 1) for part, each in zip(parts, sampled, strict=True) if part]
         df = 1 / sum(shares) if shares else 0.0
     elif n == 2 and len(by_seed) > 1:
-        variance, method = float(by_seed.var(ddof=1)) / len(by_seed), f"t interval over {len(by_seed)} seeds, paired"
+        variance, method = (
+            float(by_seed.var(ddof=1)) / len(by_seed),
+            f"t interval over {count(len(by_seed), 'seed')}, paired",
+        )
         df = len(by_seed) - 1
     else:
         variance, df, method = 0.0, 0.0, ""

@@ -7,8 +7,8 @@ from hpo_batch.document.tables import table
 from hpo_batch.findings.subject import Blocks, Page, make_section
 from hpo_batch.findings.transfer.numbers import Matrix
 from hpo_batch.findings.transfer.words import OWN, VARIED, gap_text, varied_text
-from hpo_batch.records import Answer
-from hpo_batch.text.numbers import NONE, interval, number
+from hpo_batch.records import Answer, Estimate
+from hpo_batch.text.numbers import NONE, count, interval, number
 
 
 def section(page: Page) -> Section | None:
@@ -28,11 +28,16 @@ def _blocks(matrix: Matrix, metric: str) -> Blocks:
     answer, text = gap_text(matrix, metric)
     return [
         Said(answer=Answer.YES if matrix.varied else Answer.NO, question=VARIED, text=varied_text(matrix)),
-        Said(answer=answer, question=OWN, text=text, detail="" if matrix.gap is None else matrix.gap.method),
+        Said(answer=answer, question=OWN, text=text, detail=_detail(matrix.gap)),
         _means(matrix, metric),
         _losses(matrix, metric),
         _configurations(matrix, metric),
     ]
+
+
+def _detail(gap: Estimate | None) -> str:
+    """How the gap was computed; why it has no interval is said before."""
+    return "" if gap is None else gap.method.partition("; no interval")[0]
 
 
 def _means(matrix: Matrix, metric: str) -> Table:
@@ -57,7 +62,8 @@ def _means(matrix: Matrix, metric: str) -> Table:
         ["configurations of", *budgets, "n"],
         rows,
         text=("configurations of",),
-        note=f"[95 %] from the configurations, over {matrix.seeds} new seeds. n: configurations that are complete.",
+        note=f"[95 %] from the configurations, over {count(matrix.seeds, 'new seed')}. n: configurations that are "
+        "complete.",
     )
 
 

@@ -13,7 +13,8 @@ from hpo_batch.space.parameters import Searched
 from hpo_batch.text.numbers import count, number
 
 
-def keep(evidence: Evidence, parameter: Searched, reason: str) -> Decision:
+def keep(evidence: Evidence, parameter: Searched, reason: str, *, needs: str = "") -> Decision:
+    """The parameter as it is; ``needs`` is what it would take, if that is not more trials."""
     effect = evidence.effects.get(parameter.name)
     return Decision(
         parameter=parameter.name,
@@ -25,7 +26,7 @@ def keep(evidence: Evidence, parameter: Searched, reason: str) -> Decision:
         p_holm=effect.p_holm if effect is not None else None,
         interval=effect.direction.difference if effect is not None and effect.direction is not None else None,
         probability=effect.direction.probability if effect is not None and effect.direction is not None else None,
-        would_change_it=_would_change(evidence, effect),
+        would_change_it=needs or _would_change(evidence, effect),
     )
 
 

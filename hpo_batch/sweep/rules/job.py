@@ -17,6 +17,10 @@ def one_objective(draft: Draft) -> Iterator[Problem]:
         message = "give either function or command, not both"
     elif objective.function is None and objective.command is None:
         message = "give either function or command"
+    elif objective.command is not None and objective.preload is not None:
+        message = "preload is for functions: a command's process imports its own modules, and shares no memory"
+        yield Problem(key=("objective", "preload"), message=message)
+        return
     else:
         return
     yield Problem(key=("objective",), message=message, allowed="function, command")

@@ -80,7 +80,7 @@ def _target(draft: Draft) -> Iterator[Problem]:
     if target is None:
         return
     if sweep.sampler.capabilities.is_list and target != count:
-        message = f"the list has {count} trials; remove 'trials', or make the two equal"
+        message = f"the list has {count} trial{'s' if count != 1 else ''}; remove 'trials', or make the two equal"
         yield Problem(key=("study", "trials"), message=message)
     elif count > target:
         message = f"the target is {target} trials, but [[trial]], [baseline] and sampler.extremes plan {count}"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo_batch.training import ranks
 from hpo_batch.training.attention import Attention
 from hpo_batch.training.fused.masks import Masks
 from hpo_batch.training.transformer import Position
@@ -192,6 +193,7 @@ LAYERS: dict[type[nn.Module], Callable[[nn.Module, int, Masks], Stacked]] = {
     nn.GroupNorm: GroupNorm,
     nn.BatchNorm1d: BatchNorm,
     nn.BatchNorm2d: BatchNorm,
+    ranks.BatchNorm2d: BatchNorm,
     nn.Embedding: Embedding,
     nn.Conv2d: Conv2d,
     nn.Dropout: Dropout,

@@ -9,24 +9,26 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hpo_batch.training import checkpoint, loop
-from hpo_batch.training.device import peak_memory_mb
-from hpo_batch.training.fused.block import Block, Epoch
+from hpo_batch.text.names import listed
+from hpo_batch.training import loop
+from hpo_batch.training.device import is_out_of_memory, peak_memory_mb
+from hpo_batch.training.fused.block import Block, Task
 from hpo_batch.training.fused.recipe import Recipe, Trial, Trials
+from hpo_batch.training.fused.slot import Slot
 
 log = logging.getLogger(__name__)
 
-# of the checkpoints; another version is not continued
-FORMAT = "fused-1"
-
 MakeRecipe = Callable[[Trial], Recipe]
+New = tuple[Trial, Recipe]
+"""a trial that has no slot yet"""
+Made = TypeVar("Made")
 
 
 def train_trials(trials: Trials, recipe: MakeRecipe, *, device: torch.device) -> None:
@@ -34,7 +36,7 @@ def train_trials(trials: Trials, recipe: MakeRecipe, *, device: torch.device) ->
 
     Args:
         trials: of one shape.
-        recipe: raises ValueError for parameters that cannot be trained, which costs that trial only.
+        recipe: what it raises costs that trial only, unless memory is short.
         device: to train on.
     """
     run = _Run(trials, recipe, device)
@@ -42,106 +44,133 @@ def train_trials(trials: Trials, recipe: MakeRecipe, *, device: torch.device) ->
         run.epoch()
 
 
-@dataclass(kw_only=True, eq=False)
-class _Slot:
-    """A trial in a slot, between two epochs."""
-
-    trial: Trial
-    recipe: Recipe
-    order: torch.Generator
-    epoch: int = 0
-    best: dict[str, float] = field(default_factory=dict)
-    best_row: Tensor | None = None
-    stale_epochs: int = 0
-    seconds: float = 0.0
-    """its share of the time: that of an epoch divided by the trials in it"""
-
-    @property
-    def is_finished(self) -> bool:
-        schedule = self.recipe.schedule
-        return self.epoch >= schedule.epochs or 0 < schedule.patience <= self.stale_epochs
-
-    @property
-    def identity(self) -> dict[str, object]:
-        return {**self.recipe.identity, "seed": self.trial.seed, "format": FORMAT}
-
-    def next_epoch(self) -> Epoch:
-        recipe, n_steps = self.recipe, self.recipe.task.n_steps
-        first = self.epoch * n_steps + 1
-        self.epoch += 1
-        order = torch.randperm(recipe.task.n_train, generator=self.order)
-        return Epoch(
-            order=order,
-            drawn={} if recipe.draw is None else recipe.draw(order, self.order),
-            learning_rates=[recipe.rate.at(step) for step in range(first, first + n_steps)],
-            seed=self.trial.seed,
-            number=self.epoch,
-            weight_decay=recipe.weight_decay,
-            grad_clip=recipe.grad_clip,
-            loss=recipe.loss,
-        )
-
-    def state(self, rows: dict[str, Tensor]) -> dict[str, Any]:
-        """Everything to continue from, on the CPU."""
-        return {
-            "identity": self.identity,
-            **rows,
-            "order": self.order.get_state(),
-            "epoch": self.epoch,
-            "best": self.best,
-            "best_row": self.best_row,
-            "stale_epochs": self.stale_epochs,
-            "seconds": self.seconds,
-        }
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        self.order.set_state(state["order"])
-        for name in ("epoch", "best", "best_row", "stale_epochs", "seconds"):
-            setattr(self, name, state[name])
-
-
 class _Run:
-    """The slots of one call of `train_many`."""
+    """The blocks of one call of `train_many`: one, unless its trials are of several kinds."""
 
     def __init__(self, trials: Trials, recipe: MakeRecipe, device: torch.device) -> None:
         self._trials = trials
         self._recipe = recipe
         self._device = device
-        self._block: Block | None = None
-        self._slots: list[_Slot | None] = []
-
-    @property
-    def _live(self) -> list[tuple[int, _Slot]]:
-        return [(i, slot) for i, slot in enumerate(self._slots) if slot is not None]
+        self._blocks: list[_Lockstep] = []
+        self._shape: Mapping[str, object] | None = None
+        """of the first trial"""
 
     def fill(self) -> bool:
         """Put new trials into free slots; whether there is anything to train."""
-        while True:
-            if self._block is None:
-                taken = self._trials.take()
-                self._slots = [None] * len(taken)
-            else:
-                taken = self._trials.take(self._slots.count(None))
-            for trial in taken:
-                try:
-                    self._admit(trial)
-                except (ValueError, RuntimeError) as error:
-                    if isinstance(error, torch.OutOfMemoryError):
-                        raise
-                    self._trials.end(trial, error)
-            if not taken or None not in self._slots:
-                break  # no trial is left, or no slot is free; else those that were refused leave room for others
-        if self._live:
-            self._shrink()
-        return bool(self._live)
+        is_open = True
+        while is_open:
+            taken = self._trials.take(sum(block.free for block in self._blocks) if self._blocks else None)
+            self._admit([(trial, recipe) for trial in taken if (recipe := self._try(self._recipe, trial)) is not None])
+            # those that were refused leave room for others
+            is_open = bool(taken) and (not self._blocks or any(block.free for block in self._blocks))
+        self._drop_empty()
+        for block in self._blocks:
+            block.shrink()
+        return bool(self._blocks)
+
+    def _drop_empty(self) -> None:
+        self._blocks = [block for block in self._blocks if block.live]
 
     def epoch(self) -> None:
-        """Train every slot for an epoch, and let each trial report, save and end."""
-        assert self._block is not None
+        """Train every trial for an epoch, and let each report, save and end."""
+        for block in self._blocks:
+            block.epoch()
+
+    def _try(self, make: Callable[..., Made], trial: Trial, *args: Any) -> Made | None:
+        """What is made for a trial; None if that fails, which ends the trial."""
+        try:
+            return make(trial, *args)
+        except Exception as error:
+            if is_out_of_memory(error):  # there may be enough for fewer of them
+                raise
+            log.warning("trial %d cannot be trained: %s: %s", trial.number, type(error).__name__, error)
+            self._trials.end(trial, error)
+            return None
+
+    def _admit(self, found: Sequence[New]) -> None:
+        """Give trials slots: free ones in blocks of their kind, else new blocks."""
+        rest: list[New] = []
+        for trial, recipe in found:
+            block = next((one for one in self._blocks if one.kind == recipe.kind and one.free), None)
+            if block is None:
+                rest.append((trial, recipe))
+            elif (slot := self._try(self._slot, trial, recipe)) is not None:
+                block.put(*slot)
+        if rest:
+            self._drop_empty()  # frees their memory
+        for _, same in groupby(sorted(rest, key=_kind), key=_kind):
+            self._begin(list(same))
+
+    def _begin(self, found: Sequence[New]) -> None:
+        """Begin a block with trials of one kind."""
+        block: _Lockstep | None = None
+        for trial, recipe in found:
+            slot = self._try(self._slot, trial, recipe)
+            if slot is not None and block is None:
+                block = self._try(self._block, trial, *slot, len(found))
+            if slot is not None and block is not None:
+                block.put(*slot)
+        if block is not None:
+            if self._blocks:
+                numbers = listed(trial.number for trial, _ in found)
+                log.info("a block of their own, beside the others: trials %s, of models %s", numbers, block.kind)
+            self._blocks.append(block)
+
+    def _slot(self, trial: Trial, recipe: Recipe) -> tuple[Slot, nn.Module]:
+        shape = recipe.shape if self._shape is None else self._shape
+        if different := [name for name, value in recipe.shape.items() if shape.get(name) != value]:
+            values = ", ".join(f"{name} = {recipe.shape[name]} (not {shape.get(name)})" for name in different)
+            raise ValueError(f"trial {trial.number} is of another shape than those it would be trained with: {values}")
+        return Slot.of(trial, recipe)
+
+    def _block(self, _trial: Trial, slot: Slot, model: nn.Module, k: int) -> _Lockstep:
+        block = _Lockstep(self._trials, slot.recipe, model, k, device=self._device)
+        self._shape = self._shape or slot.recipe.shape
+        return block
+
+
+def _kind(new: New) -> str:
+    return new[1].kind
+
+
+class _Lockstep:
+    """Slots that train together as one model."""
+
+    def __init__(self, trials: Trials, recipe: Recipe, model: nn.Module, k: int, *, device: torch.device) -> None:
+        self._trials = trials
+        self._device = device
+        self.kind = recipe.kind
+        self._slots: list[Slot | None] = [None] * k
+        self._block = _block(recipe, model, k, device)
+
+    @property
+    def live(self) -> list[tuple[int, Slot]]:
+        return [(i, slot) for i, slot in enumerate(self._slots) if slot is not None]
+
+    @property
+    def free(self) -> int:
+        return self._slots.count(None)
+
+    def put(self, slot: Slot, model: nn.Module) -> None:
+        """Give a trial a free slot, and bring it to its newest checkpoint."""
+        i = self._slots.index(None)
+        self._block.stack.put(i, model)
+        if slot.trial.resumes:
+            try:
+                slot.restore(self._block.stack, i)
+            except Exception as error:  # a file that cannot be read must not cost the others their epoch
+                log.warning("trial %d: its checkpoint cannot be continued: %r", slot.trial.number, error)
+                slot, model = Slot.of(slot.trial, slot.recipe)
+                self._block.stack.put(i, model)
+        if slot.is_finished:  # killed between its last checkpoint and its end
+            self._trials.end(slot.trial, self._result(i, slot))
+            return
+        self._slots[i] = slot
+
+    def epoch(self) -> None:
         began = time.perf_counter()
-        live = self._live
-        n_steps = self._block.task.n_steps
-        done = [0 if slot is None else slot.epoch * n_steps for slot in self._slots]
+        live = self.live
+        done = [0 if slot is None else slot.steps for slot in self._slots]
         losses = self._block.train([None if slot is None else slot.next_epoch() for slot in self._slots], done)
         outputs = self._block.predict(live[0][1].recipe.val_inputs)
         share = (time.perf_counter() - began) / len(live)
@@ -155,43 +184,20 @@ class _Run:
                 self._slots[i] = None
                 self._trials.end(slot.trial, result)
 
-    def _admit(self, trial: Trial) -> None:
-        """Give a trial a free slot.
-
-        Raises:
-            ValueError: it does not fit into this block, or its parameters are invalid.
-        """
-        recipe = self._recipe(trial)
-        torch.manual_seed(trial.seed)
-        model = recipe.model().to(self._device)
-        if self._block is None:
-            k = len(self._slots)
-            self._block = Block(recipe.task, model, k, device=self._device, loss_names=tuple(recipe.loss))
-            self._shape = recipe.shape
-        different = [name for name, value in recipe.shape.items() if self._shape.get(name) != value]
-        if different:
-            values = ", ".join(f"{name} = {recipe.shape[name]} (not {self._shape.get(name)})" for name in different)
-            raise ValueError(f"trial {trial.number} is of another shape than those it would be trained with: {values}")
-        slot = _Slot(trial=trial, recipe=recipe, order=torch.Generator().manual_seed(trial.seed))
-        i = self._slots.index(None)
-        self._block.stack.put(i, model)
-        state = checkpoint.load(trial.checkpoint) if trial.resumes else None
-        if state is not None and state.get("identity") == slot.identity:
-            self._block.stack.set_state(i, state)
-            slot.set_state(state)
-        elif state is not None:
-            log.warning(
-                "trial %d: training from the start: the checkpoint in '%s' is of other parameters, of another seed, or "
-                "of a trial that was trained alone", trial.number, trial.checkpoint,
-            )  # fmt: skip
-        if slot.is_finished:  # killed between its last checkpoint and its end
-            self._trials.end(trial, self._result(i, slot))
+    def shrink(self) -> None:
+        """Move to a smaller block once at most half of the slots are in use: no trial came for the others."""
+        live = self.live
+        if 2 * len(live) > len(self._slots):
             return
-        self._slots[i] = slot
+        old = self._block
+        self._block = _block(live[0][1].recipe, live[0][1].recipe.model(), len(live), self._device, task=old.task)
+        for new, (i, slot) in enumerate(live):
+            self._block.stack.rate(new, slot.recipe.model())
+            self._block.stack.set_state(new, old.stack.state(i))
+        self._slots = [slot for _, slot in live]
 
-    def _after_epoch(self, i: int, slot: _Slot, losses: Tensor, outputs: Tensor) -> tuple[bool, object]:
+    def _after_epoch(self, i: int, slot: Slot, losses: Tensor, outputs: Tensor) -> tuple[bool, object]:
         """Whether a trial is over, and its result."""
-        assert self._block is not None
         recipe, trial, epoch = slot.recipe, slot.trial, slot.epoch
         train_loss = loop.mean_loss(losses.tolist(), self._block.weights[i].tolist(), epoch=epoch)
         if not outputs.isfinite().all():
@@ -215,13 +221,13 @@ class _Run:
         is_due = slot.is_finished or epoch % recipe.schedule.checkpoint_every == 0
         is_stopped = not slot.is_finished and trial.should_stop()
         if is_due or is_stopped:
-            checkpoint.save(trial.checkpoint, epoch, slot.state(self._block.stack.state(i)))
+            slot.save(self._block.stack, i)
         if is_stopped:
             return True, None
         return (True, self._result(i, slot)) if slot.is_finished else (False, None)
 
-    def _result(self, i: int, slot: _Slot) -> dict[str, float]:
-        assert self._block is not None
+    def _result(self, i: int, slot: Slot) -> dict[str, float]:
+        loop.warn_of_collapse(slot.best, prefix=f"trial {slot.trial.number}: ")
         return {
             **slot.best,
             **self._test(i, slot),
@@ -234,10 +240,10 @@ class _Run:
             "flop": slot.recipe.flop(slot.epoch),
         }
 
-    def _test(self, i: int, slot: _Slot) -> dict[str, float]:
+    def _test(self, i: int, slot: Slot) -> dict[str, float]:
         """Metrics of the test set, with the weights of the best epoch."""
         recipe, block = slot.recipe, self._block
-        if recipe.test is None or recipe.test_inputs is None or block is None or slot.best_row is None:
+        if recipe.test is None or recipe.test_inputs is None or slot.best_row is None:
             return {}
         last = block.stack.weights(i)
         block.stack.set_weights(i, slot.best_row)
@@ -245,16 +251,6 @@ class _Run:
         block.stack.set_weights(i, last)
         return recipe.test(outputs, slot.best)
 
-    def _shrink(self) -> None:
-        """Move to a smaller block once at most half of the slots are in use: no trial came for the others."""
-        assert self._block is not None
-        live = self._live
-        if 2 * len(live) > len(self._slots):
-            return
-        old, first = self._block, live[0][1]
-        model = first.recipe.model()
-        block = Block(old.task, model, len(live), device=self._device, loss_names=tuple(first.recipe.loss))
-        for new, (i, slot) in enumerate(live):
-            block.stack.rate(new, slot.recipe.model())
-            block.stack.set_state(new, old.stack.state(i))
-        self._block, self._slots = block, [slot for _, slot in live]
+
+def _block(recipe: Recipe, model: nn.Module, k: int, device: torch.device, *, task: Task | None = None) -> Block:
+    return Block(task or recipe.task, model, k, device=device, loss_names=tuple(recipe.loss))

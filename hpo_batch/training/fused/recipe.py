@@ -37,6 +37,8 @@ class Recipe:
 
     shape: Mapping[str, object]
     """parameters that must be equal for all trials of a block"""
+    kind: str = ""
+    """what the shape of its model depends on besides; each kind has a block of its own"""
     model: Callable[[], nn.Module]
     """a new model, drawn from torch's global generator"""
     task: Task
@@ -58,5 +60,3 @@ class Recipe:
     grad_clip: float = 0.0
     loss: Mapping[str, float] = field(default_factory=dict)
     """parameters of the loss"""
-    identity: Mapping[str, object] = field(default_factory=dict)
-    """what the numbers depend on, apart from the seed: a checkpoint of another identity is not continued"""

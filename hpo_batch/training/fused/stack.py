@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,12 +84,8 @@ class Stack(nn.Module):
 
     def put(self, slot: int, model: nn.Module) -> None:
         """Give a slot a new model: its weights and its dropout rates; AdamW starts at zero."""
-        found = dict(model.named_parameters())
-        row = torch.cat([found[place.name].detach().flatten() for place in self.places])
-        self.rows[slot].copy_(row)
-        buffers = dict(model.named_buffers())
-        if self._buffers_of:
-            self.statistics[slot].copy_(torch.cat([buffers[place.name].flatten() for place in self._buffers_of]))
+        found = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        self.set_weights(slot, self.flat({name: value.detach() for name, value in found.items()}))
         for buffer in (self.mean, self.square):
             buffer[slot].zero_()
         self.rate(slot, model)
@@ -117,8 +113,14 @@ class Stack(nn.Module):
         self.statistics[slot].copy_(weights[length:])
 
     def named(self, row: Tensor) -> dict[str, Tensor]:
-        """A row as the `state_dict` of a single model, as far as it consists of parameters."""
-        return {place.name: row[place.start : place.end].view(place.shape) for place in self.places}
+        """A row, or weights, as the `state_dict` of a single model, as far as they are part of it."""
+        length = self.rows.shape[1]
+        parts = [(self.places, row[:length])] + ([(self._buffers_of, row[length:])] if len(row) > length else [])
+        return {p.name: part[p.start : p.end].view(p.shape) for places, part in parts for p in places}
+
+    def flat(self, state: Mapping[str, Tensor]) -> Tensor:
+        """The weights in the `state_dict` of a single model, as `weights` has them."""
+        return torch.cat([state[place.name].flatten() for place in (*self.places, *self._buffers_of)])
 
     def measure(self, *inputs: Tensor) -> None:
         """Find out which masks a forward pass needs, from one with inputs of the size of a batch."""
@@ -187,6 +189,12 @@ def _statistics(model: nn.Module) -> list[Place]:
             start = places[-1].end if places else 0
             places.append(Place(name=name, shape=tuple(buffer.shape), start=start))
     return places
+
+
+def constants(model: nn.Module) -> dict[str, Tensor]:
+    """What the `state_dict` of a model has that is in no row: it does not change what the model computes."""
+    in_rows = {name for name, _ in model.named_parameters()} | {place.name for place in _statistics(model)}
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items() if name not in in_rows}
 
 
 def _layout(model: nn.Module, decays: Decays) -> tuple[list[Place], int]:

@@ -6,13 +6,17 @@ they are used, because the torch-free parameter count asks here for the number o
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hpo_batch.training.parameters import real, text, whole
-from hpo_batch.training.tables import quoted, read_table, version
+from hpo_batch.text.lines import short
+from hpo_batch.text.numbers import count
+from hpo_batch.training.parameters import one_of, read_known, real, text, whole
+from hpo_batch.training.tables import located, quoted, read_table, version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
     Sequences: TypeAlias = "list[tuple[NDArray[np.int64], NDArray[np.int64]]]"
 
+log = logging.getLogger(__name__)
 SIMULATED = "simulated"
 LEAST = 3
 """Responses in a sequence; shorter ones are left out, as in pykt."""
@@ -55,6 +60,9 @@ class DataOptions:
     skill_column: str = text("skill_id")
     correct_column: str = text("correct")
     """0 or 1."""
+    partial: str = one_of("refuse", "drop")
+    """What becomes of a table with other responses, such as the partial credit in ASSISTments 2015; "drop": these rows
+    are left out, as in pykt."""
     order_column: str = text("order_id")
     """Sorts the responses of a student; "row": as they stand in the file."""
     n_skills: int = whole(0, at_least=0)
@@ -73,7 +81,7 @@ class DataOptions:
     """Of a simulated student, on average."""
 
 
-TABLE_ONLY = frozenset({"user_column", "skill_column", "correct_column", "order_column"})
+TABLE_ONLY = frozenset({"user_column", "skill_column", "correct_column", "order_column", "partial"})
 SIMULATED_ONLY = frozenset({"n_students", "n_responses"})
 
 
@@ -109,6 +117,11 @@ def load(options: DataOptions, device: str = "cpu") -> Dataset:
         val=responses(order[:n_val], "validation"),
         test=responses(order[n_val : n_val + n_test], "test") if n_test else None,
     )
+
+
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    _sequences(read_known(DataOptions, fixed))
 
 
 def _responses(students: Sequences, longest: int, device: str, name: str) -> Responses:
@@ -150,32 +163,41 @@ def _sequences(options: DataOptions) -> tuple[int, Sequences]:
             n_students=options.n_students,
             n_responses=options.n_responses,
         )
-    path = Path(options.data).expanduser().absolute()
+    path = located(options.data)
     columns = (options.user_column, options.skill_column, options.correct_column, options.order_column)
-    return _of_table(path, columns, _version=version(path, f"'data' is \"{SIMULATED}\" or"))
+    is_partial = options.partial == "drop"
+    return _of_table(path, columns, is_partial, _version=version(path, f"'data' is \"{SIMULATED}\" or"))
 
 
 @lru_cache(maxsize=2)
-def _of_table(path: Path, columns: tuple[str, str, str, str], *, _version: tuple[int, int]) -> tuple[int, Sequences]:
+def _of_table(
+    path: Path, columns: tuple[str, str, str, str], is_partial: bool, *, _version: tuple[int, int]
+) -> tuple[int, Sequences]:
     import pandas as pd
 
     user, skill, correct, order = columns
-    frame = _checked(read_table(path), path, columns)
+    frame = _checked(read_table(path), path, columns, is_partial=is_partial)
     codes, skills = pd.factorize(frame[skill], sort=True)
-    frame = frame.assign(_skill=codes, _right=frame[correct].astype("int64"))
+    frame = frame.assign(_skill=codes, _right=pd.to_numeric(frame[correct]).astype("int64"))
     if order != "row":
-        frame = frame.sort_values([user, order], kind="stable")
+        frame = frame.assign(_order=_sortable(frame[order], path)).sort_values([user, "_order"], kind="stable")
     students = [
         (of_student["_skill"].to_numpy("int64"), of_student["_right"].to_numpy("int64"))
         for _, of_student in frame.groupby(user, sort=True)
         if len(of_student) >= LEAST
     ]
     if not students:
-        raise ValueError(f"no student in '{path}' has {LEAST} responses or more: {len(frame)} rows")
+        n_users = frame[user].nunique()
+        raise ValueError(
+            f"no student in '{path}' has {LEAST} responses or more: {count(len(frame), 'row')} of "
+            f"{count(n_users, 'student')} in column '{user}'"
+        )
     return len(skills), students
 
 
-def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str]) -> pd.DataFrame:
+def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str], *, is_partial: bool) -> pd.DataFrame:
+    import pandas as pd
+
     user, skill, correct, order = columns
     used = [user, skill, correct, *([order] if order != "row" else [])]
     if missing := [name for name in used if name not in frame.columns]:
@@ -183,18 +205,52 @@ def _checked(frame: pd.DataFrame, path: Path, columns: tuple[str, str, str, str]
             f"'{path}' has no column {quoted(missing)}; it has {quoted(frame.columns)}: "
             "set user_column, skill_column, correct_column or order_column"
         )
-    if not len(frame):
-        raise ValueError(f"'{path}' has no rows")
     if (empty := frame[used].isna()).any(axis=None):
         first = int(empty.any(axis=1).to_numpy().argmax())
         where = quoted(column for column in used if empty[column].any())
         raise ValueError(
-            f"'{path}' has {int(empty.any(axis=1).sum())} rows with an empty {where}, the first is row {first + 1}; "
-            "drop those rows"
+            f"'{path}' has {count(int(empty.any(axis=1).sum()), 'row')} with an empty {where}, the first is row "
+            f"{first + 1}; drop those rows"
         )
-    if other := sorted(set(frame[correct].unique()) - {0, 1}, key=str):
-        raise ValueError(f"column '{correct}' of '{path}' must be 0 or 1, and has {quoted(other[:3])}")
+    right = frame[correct]
+    is_other = ~pd.to_numeric(right, errors="coerce").isin([0, 1])
+    if is_partial and is_other.any():
+        log.info("%d of %d responses are neither 0 nor 1, and left out", is_other.sum(), len(frame))
+        return frame[~is_other]
+    if is_other.any():
+        other = sorted(set(right[is_other].unique()), key=str)
+        raise ValueError(
+            f"column '{correct}' of '{path}' must be 0 or 1, and has {quoted(other[:3])} ("
+            f'{count(int(is_other.sum()), "row")} of {len(frame):,}); drop these rows, or set partial = "drop"'
+        )
     return frame
+
+
+def _sortable(order: pd.Series[Any], path: Path) -> pd.Series[Any]:
+    """Numbers or times: as texts, 10 would come before 9.
+
+    Raises:
+        ValueError: it has others.
+    """
+    import pandas as pd
+
+    if not pd.api.types.is_object_dtype(order) and not pd.api.types.is_string_dtype(order):
+        return order
+    texts = order.astype(str)
+    if texts.str.fullmatch(r"\d+").all():
+        return texts.map(int)  # too large for 64 bits
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if not numbers.isna().any():
+        return numbers
+    times = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    if not times.isna().any():
+        return times
+    unknown = texts[numbers.isna() & times.isna()]
+    shown = repr(short(unknown.iloc[0] if len(unknown) else texts.iloc[0], 40))
+    raise ValueError(
+        f"column '{order.name}' of '{path}' must hold numbers, or times such as 2012-09-28 15:11:25, and has {shown}; "
+        'clean it, or set order_column = "row" if the rows are in order'
+    )
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from hpo_batch.training import loop
+from hpo_batch.training import loop, optimizers
 from hpo_batch.training.device import set_deterministic
 from hpo_batch.training.fused.block import Task, Tensors
 from hpo_batch.training.fused.recipe import Recipe, Trial
@@ -27,7 +27,7 @@ OWN = frozenset(
 )
 """parameters that the trials of a block have each their own value of"""
 SHAPE = tuple(name for name in Settings.__dataclass_fields__ if name not in OWN)
-"""parameters that are the same for all of a block; besides, all have a mastery head (`lambda_bce` < 1) or none has"""
+"""parameters that are the same for all of a block"""
 
 
 def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
@@ -45,14 +45,15 @@ def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
         return (train.skills[index], responses), (responses[:, 1:].float(), train.is_real[index])
 
     return Recipe(
-        shape={**{name: values[name] for name in SHAPE}, "lambda_bce < 1": settings.has_mastery},
+        shape={name: values[name] for name in SHAPE},
+        kind="with a mastery head" if settings.has_mastery else "without a mastery head",
         model=lambda: KnowledgeTracing(settings, n_skills=data.n_skills),
         task=Task(
             n_train=n_train,
             batch_size=settings.batch_size,
             batch=batch,
             loss=_losses,
-            decays=lambda *_: True,
+            decays=optimizers.all_decay,
             counts=train.n_predicted,
             is_adam=settings.optimizer == "Adam",
             autocast=autocast,
@@ -72,7 +73,6 @@ def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
         weight_decay=settings.weight_decay,
         grad_clip=settings.gradient_clip,
         loss={"gamma": settings.gamma, "alpha": settings.alpha, "lambda_bce": settings.lambda_bce},
-        identity=values,
     )
 
 

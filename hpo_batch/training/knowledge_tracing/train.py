@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hpo_batch.training import loop
+from hpo_batch.training import loop, optimizers, ranks
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.fused.many import train_trials
 from hpo_batch.training.fused.recipe import Trials
@@ -18,7 +18,6 @@ from hpo_batch.training.knowledge_tracing.settings import Settings
 from hpo_batch.training.knowledge_tracing.size import forward_flop
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
-from hpo_batch.training.optimizers import Adam, AdamW
 
 # Sequences evaluated at once: bounds the memory, not the result.
 EVAL_BATCH = 256
@@ -27,6 +26,7 @@ EVAL_BATCH = 256
 def train(trial: loop.Trial) -> dict[str, float] | None:
     """Metrics of the best epoch; None if the trial was told to stop before its last epoch (a checkpoint is there)."""
     settings = Settings.from_params(trial.params)
+    ranks.join(trial)
     device, autocast = choose_device(trial.device)
     set_deterministic(settings.deterministic)
     order = loop.seed_all(trial)
@@ -34,6 +34,7 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
     data = load(settings, str(device))
     model = KnowledgeTracing(settings, n_skills=data.n_skills).to(device)
     optimizer = make_optimizer(model, settings)
+    wrapped = ranks.wrap(model)
 
     def test(best: Mapping[str, float]) -> dict[str, float]:
         return binary_test(*predict(model, data.test, autocast=autocast), best) if data.test else {}
@@ -47,7 +48,9 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
             checkpoint_every=settings.checkpoint_every,
         ),
         {"model": model, "optimizer": optimizer, "order": order},
-        lambda epoch: train_epoch(model, optimizer, data.train, settings, epoch=epoch, order=order, autocast=autocast),
+        lambda epoch: train_epoch(
+            wrapped, optimizer, data.train, settings, epoch=epoch, order=order, autocast=autocast
+        ),
         lambda epoch: evaluate(model, data.val, epoch=epoch, autocast=autocast),
         test,
     )
@@ -69,12 +72,17 @@ train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must 
 
 
 def make_optimizer(model: KnowledgeTracing, settings: Settings) -> torch.optim.Optimizer:
-    kind = Adam if settings.optimizer == "Adam" else AdamW
-    return kind(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return optimizers.make(
+        model,
+        is_adam=settings.optimizer == "Adam",
+        rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        decays=optimizers.all_decay,
+    )
 
 
 def train_epoch(
-    model: KnowledgeTracing,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     data: Responses,
     settings: Settings,
@@ -87,7 +95,8 @@ def train_epoch(
     device = data.skills.device
 
     def loss_of(chosen: Tensor) -> tuple[Tensor, int]:
-        batch = chosen.to(device)
+        own = chosen[ranks.part(len(chosen))]
+        batch = own.to(device)
         is_real, labels = data.is_real[batch], data.responses[batch, 1:].float()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
             logits, mastery = model(data.skills[batch], data.responses[batch])  # (B, T - 1)
@@ -95,7 +104,7 @@ def train_epoch(
         if mastery is not None:
             of_mastery = binary_loss(mastery[is_real], labels[is_real])
             loss = settings.lambda_bce * loss + (1 - settings.lambda_bce) * of_mastery
-        return loss, int(data.n_predicted[chosen].sum())
+        return loss, int(data.n_predicted[own].sum())
 
     steps = loop.Steps(
         n_train=len(data.skills),
@@ -117,10 +126,11 @@ def evaluate(model: KnowledgeTracing, data: Responses, *, epoch: int, autocast: 
 def predict(model: KnowledgeTracing, data: Responses, *, autocast: bool) -> tuple[Tensor, Tensor]:
     """Logits and labels (M,) of all responses that are predicted."""
     model.eval()
-    found = []
+
+    def of(some: slice) -> Tensor:
+        logits: Tensor = model(data.skills[some], data.responses[some])[0]
+        return logits[data.is_real[some]]
+
     with torch.autocast(data.skills.device.type, dtype=torch.bfloat16, enabled=autocast):
-        for start in range(0, len(data.skills), EVAL_BATCH):
-            batch = slice(start, start + EVAL_BATCH)
-            logits, _ = model(data.skills[batch], data.responses[batch])
-            found.append(logits[data.is_real[batch]])
-    return torch.cat(found), data.responses[:, 1:][data.is_real].float()
+        logits = ranks.in_parts(len(data.skills), EVAL_BATCH, of)
+    return logits, data.responses[:, 1:][data.is_real].float()

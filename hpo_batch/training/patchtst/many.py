@@ -15,7 +15,7 @@ from hpo_batch.training.fused.block import Task
 from hpo_batch.training.fused.recipe import Recipe, Trial
 from hpo_batch.training.losses import binary_losses
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
-from hpo_batch.training.patchtst.model import PatchTST
+from hpo_batch.training.patchtst.model import PatchTST, is_decayed
 from hpo_batch.training.patchtst.settings import Settings
 from hpo_batch.training.patchtst.size import forward_flop
 
@@ -51,7 +51,7 @@ def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
             batch_size=settings.batch_size,
             batch=lambda index: (data.x_train[index], data.y_train[index]),
             loss=loss,
-            decays=lambda name, parameter: parameter.ndim >= 2 and name != "position",
+            decays=is_decayed,
             autocast=autocast,
         ),
         val_inputs=data.x_val,
@@ -69,5 +69,4 @@ def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
         weight_decay=settings.weight_decay,
         grad_clip=settings.grad_clip,
         loss={"gamma": settings.gamma, "alpha": settings.alpha},
-        identity=values,
     )

@@ -42,3 +42,8 @@ class PatchTST(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             logits: Tensor = self.head(x.float())  # (B, 1)
         return logits.squeeze(1)
+
+
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Whether weight decay applies: to matrices, but not to the position embeddings."""
+    return parameter.ndim >= 2 and name != "position"

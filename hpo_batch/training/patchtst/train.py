@@ -7,16 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hpo_batch.training import loop
+from hpo_batch.training import loop, optimizers, ranks
 from hpo_batch.training.data import Dataset, load
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.fused.many import train_trials
 from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.losses import binary_loss
 from hpo_batch.training.metrics import binary_metrics, binary_test, training_flop
-from hpo_batch.training.optimizers import AdamW
 from hpo_batch.training.patchtst.many import SHAPE, recipe
-from hpo_batch.training.patchtst.model import PatchTST
+from hpo_batch.training.patchtst.model import PatchTST, is_decayed
 from hpo_batch.training.patchtst.settings import Settings
 from hpo_batch.training.patchtst.size import forward_flop
 
@@ -27,6 +26,7 @@ EVAL_BATCH = 2048
 def train(trial: loop.Trial) -> dict[str, float] | None:
     """Metrics of the best epoch; None if the trial was told to stop before its last epoch (a checkpoint is there)."""
     settings = Settings.from_params(trial.params)
+    ranks.join(trial)
     device, autocast = choose_device(trial.device)
     set_deterministic(settings.deterministic)
     order = loop.seed_all(trial)
@@ -34,6 +34,7 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
     data = load(settings, str(device))
     model = PatchTST(settings, n_features=len(data.features)).to(device)
     optimizer = make_optimizer(model, settings)
+    wrapped = ranks.wrap(model)
 
     def test(best: Mapping[str, float]) -> dict[str, float]:
         if data.x_test is None or data.y_test is None:
@@ -49,7 +50,7 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
             checkpoint_every=settings.checkpoint_every,
         ),
         {"model": model, "optimizer": optimizer, "order": order},
-        lambda epoch: train_epoch(model, optimizer, data, settings, epoch=epoch, order=order, autocast=autocast),
+        lambda epoch: train_epoch(wrapped, optimizer, data, settings, epoch=epoch, order=order, autocast=autocast),
         lambda epoch: evaluate(model, data, epoch=epoch, autocast=autocast),
         test,
     )
@@ -70,14 +71,14 @@ def train_many(trials: Trials) -> None:
 train_many.shape = SHAPE  # type: ignore[attr-defined]  # which parameters must be equal: docs/objective.md
 
 
-def make_optimizer(model: PatchTST, settings: Settings) -> AdamW:
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and name != "position"]
-    others = [p for name, p in model.named_parameters() if p.ndim < 2 or name == "position"]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=settings.learning_rate, fused=True)
+def make_optimizer(model: PatchTST, settings: Settings) -> torch.optim.Optimizer:
+    return optimizers.make(
+        model,
+        is_adam=False,
+        rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        decays=is_decayed,
+    )
 
 
 def train_epoch(
@@ -94,7 +95,7 @@ def train_epoch(
     device = data.y_train.device
 
     def loss_of(batch: Tensor) -> tuple[Tensor, int]:
-        batch = batch.to(device)
+        batch = batch[ranks.part(len(batch))].to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
             logits = model(data.x_train[batch])  # (B, T, F) -> (B,)
         return binary_loss(logits, data.y_train[batch], gamma=settings.gamma, alpha=settings.alpha), len(batch)
@@ -118,4 +119,4 @@ def predict(model: nn.Module, x: Tensor, *, autocast: bool) -> Tensor:
     """Logits (M,) of windows (M, T, F)."""
     model.eval()
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=autocast):
-        return torch.cat([model(x[i : i + EVAL_BATCH]) for i in range(0, len(x), EVAL_BATCH)])
+        return ranks.in_parts(len(x), EVAL_BATCH, lambda some: model(x[some]))

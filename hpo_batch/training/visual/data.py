@@ -6,7 +6,6 @@ test set, whatever the trial's seed. numpy and torch are imported where they are
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from hpo_batch.training.parameters import flag, parameter, real, text, whole
-from hpo_batch.training.tables import quoted
+from hpo_batch.files.json_text import loads
+from hpo_batch.text.numbers import count
+from hpo_batch.training.parameters import flag, parameter, read_known, real, text, whole
+from hpo_batch.training.tables import located, quoted
 from hpo_batch.training.visual.simulate import RULES, simulate
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ def load(options: DataOptions, device: str = "cpu") -> Dataset:
     )
 
 
+def preload(fixed: Mapping[str, object]) -> None:
+    """Read what `load` keeps in memory, for `[objective] preload`; from a sweep's fixed parameters."""
+    _tasks(read_known(DataOptions, fixed))
+
+
 def _tasks(options: DataOptions) -> tuple[Sequence[Pairs], Sequence[str]]:
     """Every task that has a category, and its category."""
     if options.data_dir == SIMULATED:
@@ -148,14 +154,17 @@ def _tasks(options: DataOptions) -> tuple[Sequence[Pairs], Sequence[str]]:
 
 def _files(options: DataOptions) -> Mapping[Path, str]:
     """The files of tasks that have a category, and their categories."""
-    folder = Path(options.data_dir).expanduser().absolute()
+    folder = located(options.data_dir)
     if not folder.is_dir():
         raise ValueError(f"no folder '{folder}': 'data_dir' is \"{SIMULATED}\" or a folder with a .json file per task")
     of_task = _labels(options)
     paths = sorted(folder.glob("*.json"))
     found = {path: of_task[path.stem] for path in paths if path.stem in of_task}
     if not found:
-        raise ValueError(f"none of the {len(paths)} .json files in '{folder}' has a category in '{options.labels}'")
+        raise ValueError(
+            f"none of the {count(len(paths), '.json file')} in '{folder}' has a category in '{options.labels}'; a task "
+            f"has the name of its file there, without .json"
+        )
     return found
 
 
@@ -197,16 +206,16 @@ def _why_no_grid(grid: Any) -> str:
 def _labels(options: DataOptions) -> Mapping[str, str]:
     if options.labels is None:
         raise ValueError("'labels' is needed: a JSON file with the category of each task in 'data_dir'")
-    path = Path(options.labels).expanduser().absolute()
+    path = located(options.labels)
     content = _json(path)
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content.values()):
-        raise ValueError(f"'{path}' must be an object of names of tasks and of their categories, all texts")
+    if not isinstance(content, dict) or not all(isinstance(name, str) and name.strip() for name in content.values()):
+        raise ValueError(f"'{path}' must be an object of names of tasks and of their categories, all texts, none empty")
     return content
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read '{path}': {error}") from error
 
@@ -217,6 +226,8 @@ def _categories(options: DataOptions, labels: Sequence[str]) -> tuple[str, ...]:
     categories = tuple(RULES) if is_simulated else options.categories or tuple(there)
     if missing := [name for name in categories if name not in there]:
         raise ValueError(f"no task in '{options.data_dir}' is of category {quoted(missing)}; there are {quoted(there)}")
+    if len(categories) < 2 < 1 + len(there):
+        raise ValueError(f"'categories' has only {quoted(categories)}; there are {quoted(there)}")
     if len(categories) < 2:
         raise ValueError(f"all tasks in '{options.data_dir}' are of one category, {quoted(categories)}")
     if not is_simulated and options.n_classes not in (0, len(categories)):
@@ -227,12 +238,14 @@ def _categories(options: DataOptions, labels: Sequence[str]) -> tuple[str, ...]:
 def _centroids(options: DataOptions, n_classes: int) -> NDArray[np.float64]:
     import numpy as np
 
-    path = Path(options.centroids or "").expanduser().absolute()
+    path = located(options.centroids or "")
     try:
         centroids: NDArray[np.float64] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"cannot read the centroids in '{path}': {error}") from error
-    if centroids.ndim != 2 or len(centroids) != n_classes:
+    if not isinstance(centroids, np.ndarray) or centroids.dtype.kind not in "fiu":
+        raise ValueError(f"'{path}' must be one array of numbers, as numpy.save writes it")
+    if centroids.ndim != 2 or len(centroids) != n_classes or not centroids.shape[1]:
         raise ValueError(f"the centroids in '{path}' are {centroids.shape}, and must be a line for each of {n_classes}")
     if not np.isfinite(centroids).all():
         raise ValueError(f"the centroids in '{path}' are not all finite")

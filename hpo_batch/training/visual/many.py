@@ -8,7 +8,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from hpo_batch.training import loop
+from hpo_batch.training import loop, optimizers
 from hpo_batch.training.device import set_deterministic
 from hpo_batch.training.fused.block import Task, Tensors
 from hpo_batch.training.fused.layers import LAYERS, Stacked
@@ -75,7 +75,7 @@ def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
             batch_size=settings.batch_size,
             batch=batch,
             loss=_losses,
-            decays=lambda *_: True,
+            decays=optimizers.all_decay,
             drawn={"pairs": torch.zeros(N_DEMOS, dtype=torch.long), "colours": torch.arange(N_COLOURS)},
             eval_inputs=EVAL_BATCH,
             autocast=autocast,
@@ -95,7 +95,6 @@ def recipe(trial: Trial, *, device: torch.device, autocast: bool) -> Recipe:
         flop=lambda epochs: total_flop(settings, data, epochs),
         weight_decay=settings.weight_decay,
         loss={"label_smoothing": settings.label_smoothing},
-        identity=values,
     )
 
 

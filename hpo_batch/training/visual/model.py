@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hpo_batch.training import ranks
 from hpo_batch.training.transformer import Block, check_heads
 from hpo_batch.training.visual.data import EMPTY, LARGEST, N_DEMOS
 from hpo_batch.training.visual.settings import Settings
@@ -26,7 +27,7 @@ class ConvolutionEncoder(nn.Module):
         inputs = (2 * N_COLOURS + 2 * self.use_coords, *channels)
         self.halved = tuple(i for i in range(1, len(channels)) if channels[i] != channels[i - 1])
         self.convolutions = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), ranks.BatchNorm2d(after), nn.ReLU())
             for before, after in zip(inputs, channels, strict=False)
         )
         self.mlp = nn.Sequential(

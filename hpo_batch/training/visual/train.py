@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from hpo_batch.training import loop
+from hpo_batch.training import loop, optimizers, ranks
 from hpo_batch.training.device import choose_device, set_deterministic
 from hpo_batch.training.fused.many import train_trials
 from hpo_batch.training.fused.recipe import Trials
 from hpo_batch.training.metrics import as_test, class_metrics, training_flop
-from hpo_batch.training.optimizers import AdamW
 from hpo_batch.training.visual.data import EMPTY, N_DEMOS, Dataset, Tasks, load
 from hpo_batch.training.visual.model import Classifier
 from hpo_batch.training.visual.settings import SHAPE, Settings
@@ -26,13 +25,17 @@ EVAL_BATCH = 64
 def train(trial: loop.Trial) -> dict[str, float] | None:
     """Metrics of the best epoch; None if the trial was told to stop before its last epoch (a checkpoint is there)."""
     settings = Settings.from_params(trial.params)
+    ranks.join(trial)
     device, autocast = choose_device(trial.device)
     set_deterministic(settings.deterministic)
     order = loop.seed_all(trial)
 
     data = load(settings, str(device))
     model = Classifier(settings, n_classes=len(data.categories), centroids=data.centroids).to(device)
-    optimizer = AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimizer = optimizers.make(
+        model, is_adam=False, rate=settings.lr, weight_decay=settings.weight_decay, decays=optimizers.all_decay
+    )
+    wrapped = ranks.wrap(model)
 
     def test(_best: Mapping[str, float]) -> dict[str, float]:
         if data.test is None:
@@ -48,7 +51,9 @@ def train(trial: loop.Trial) -> dict[str, float] | None:
             checkpoint_every=settings.checkpoint_every,
         ),
         {"model": model, "optimizer": optimizer, "order": order},
-        lambda epoch: train_epoch(model, optimizer, data.train, settings, epoch=epoch, order=order, autocast=autocast),
+        lambda epoch: train_epoch(
+            wrapped, optimizer, data.train, settings, epoch=epoch, order=order, autocast=autocast
+        ),
         lambda epoch: evaluate(model, data, epoch=epoch, autocast=autocast),
         test,
     )
@@ -79,7 +84,7 @@ def total_flop(settings: Settings, data: Dataset, epochs: int) -> float:
 
 
 def train_epoch(
-    model: Classifier,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     data: Tasks,
     settings: Settings,
@@ -92,14 +97,17 @@ def train_epoch(
     device = data.labels.device
 
     def loss_of(batch: Tensor) -> tuple[Tensor, int]:
+        # drawn for the whole batch, so that all ranks draw the same
         shown = random_pairs(data, batch, order) if settings.random_demos else first_pairs(data, batch)
-        grids = data.grids[shown.to(device)]  # (B, K, 2, S, S)
-        if settings.color_permute:
-            grids = permute_colours(grids, order)
+        colours = colour_tables(len(batch), order) if settings.color_permute else None
+        own = ranks.part(len(batch))
+        grids = data.grids[shown[own].to(device)]  # (B, K, 2, S, S)
+        if colours is not None:
+            grids = recolour(grids, colours[own].to(device))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
             logits = model(grids)
-        labels = data.labels[batch.to(device)]
-        return functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing), len(batch)
+        labels = data.labels[batch[own].to(device)]
+        return functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing), len(labels)
 
     n_train = len(data.labels)
     n_steps = -(-n_train // settings.batch_size) * settings.epochs
@@ -124,20 +132,15 @@ def random_pairs(data: Tasks, tasks: Tensor, generator: torch.Generator) -> Tens
     return data.first[tasks, None] + keys.argsort(1).gather(1, torch.arange(N_DEMOS) % n_pairs)
 
 
-def permute_colours(grids: Tensor, generator: torch.Generator) -> Tensor:
-    """Other colours in each task of (B, K, 2, S, S): one permutation for all its grids, without the background."""
-    return recolour(grids, colour_tables(len(grids), generator).to(grids.device))
-
-
 def colour_tables(count: int, generator: torch.Generator) -> Tensor:
-    """A new colour for each colour, (count, 11); the background and EMPTY stay."""
+    """A permutation of colours for each of so many tasks, (count, 11); the background and EMPTY stay."""
     colours = torch.rand(count, EMPTY - 1, generator=generator).argsort(1) + 1  # (B, 9)
     ends = torch.tensor([[0, EMPTY]]).expand(count, 2)
     return torch.cat([ends[:, :1], colours, ends[:, 1:]], dim=1)
 
 
 def recolour(grids: Tensor, table: Tensor) -> Tensor:
-    """(B, K, 2, S, S) in the colours of tables (B, 11)."""
+    """(B, K, 2, S, S) in the colours of tables (B, 11): one for all grids of a task."""
     return table.gather(1, grids.flatten(1).long()).view(grids.shape)
 
 
@@ -152,8 +155,6 @@ def evaluate(model: Classifier, data: Dataset, *, epoch: int, autocast: bool) ->
 def predict(model: Classifier, data: Tasks, *, autocast: bool) -> Tensor:
     """Logits (N, C) of all tasks, by their first pairs."""
     model.eval()
-    found = []
+    shown = first_pairs(data, torch.arange(len(data.labels))).to(data.grids.device)
     with torch.autocast(data.labels.device.type, dtype=torch.bfloat16, enabled=autocast):
-        for batch in torch.arange(len(data.labels)).split(EVAL_BATCH):  # type: ignore[no-untyped-call]
-            found.append(model(data.grids[first_pairs(data, batch).to(data.grids.device)]))
-    return torch.cat(found)
+        return ranks.in_parts(len(shown), EVAL_BATCH, lambda some: model(data.grids[shown[some]]))

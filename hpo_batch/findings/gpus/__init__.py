@@ -1,0 +1,1 @@
+"""Whether GPUs were slowed down, or had memory errors."""

@@ -1,0 +1,77 @@
+"""What a script prints, in any of Python's ways: each value with the text before it. Nothing of the script runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from hpo_batch.init.declared import called
+
+_PRINTS: Final = frozenset(
+    {"print", "info", "write", "echo", "debug", "log", "secho", "set_description", "set_postfix"}
+)
+_PERCENT = re.compile(r"%[-+ #0]*\d{0,3}(?:\.\d{1,3})?[diouxXeEfFgGs]")
+
+Shown = tuple[str, ast.expr]
+"""the text before a value, and the value"""
+
+
+def shown(tree: ast.AST) -> Iterator[Shown]:
+    """Every value that a script prints or logs: f-strings, ``format``, ``%``, and arguments of print."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called(node) in _PRINTS:
+            for argument in node.args:
+                for part in ast.walk(argument):
+                    yield from _formatted(part)
+            yield from _arguments(node.args)
+            yield from ((f"{k.arg}=", k.value) for k in node.keywords if called(node) == "set_postfix" and k.arg)
+
+
+def _formatted(node: ast.AST) -> Iterator[Shown]:
+    match node:
+        case ast.JoinedStr(values=values):
+            text = ""
+            for one in values:
+                if isinstance(one, ast.FormattedValue):
+                    yield text, one.value
+                    text = ""
+                elif isinstance(one, ast.Constant):
+                    text += str(one.value)
+        case ast.Call(func=ast.Attribute(attr="format", value=ast.Constant(value=str(text))), args=args):
+            yield from _format(text, args)
+        case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod(), right=right):
+            yield from _percent(text, right.elts if isinstance(right, ast.Tuple) else [right])
+
+
+def _format(text: str, args: Sequence[ast.expr]) -> Iterator[Shown]:
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        return
+    for i, (before, field, _, _) in enumerate(parts):
+        if field is None:
+            continue
+        index = int(field) if field.isdecimal() else i if field == "" else len(args)
+        if index < len(args) and not isinstance(args[index], ast.Starred):
+            yield before, args[index]
+
+
+def _percent(text: str, args: Sequence[ast.expr]) -> Iterator[Shown]:
+    yield from zip(_PERCENT.split(text), args, strict=False)
+
+
+def _arguments(args: Sequence[ast.expr]) -> Iterator[Shown]:
+    """``print("val_loss:", loss)`` and ``logging.info("val_loss: %.3f", loss)``."""
+    if len(args) > 1 and isinstance(args[0], ast.Constant) and _PERCENT.search(str(args[0].value)):
+        yield from _percent(str(args[0].value), args[1:])
+        return
+    text = ""
+    for one in args:
+        if isinstance(one, ast.Constant):
+            text = str(one.value)
+        else:
+            yield text, one
+            text = ""
