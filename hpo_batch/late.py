@@ -6,8 +6,8 @@ imports a hundred such classes, and makes objects of twenty.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -15,11 +15,8 @@ T = TypeVar("T")
 
 # looked up in a class by functions of dataclasses and inspect, perhaps before there is an object
 _ASKED: Final = ("__dataclass_params__", "__dataclass_fields__", "__signature__")
-# what the standard decorator makes; __init__ last: another thread may be making the first object too
-_FIRST: Final = ("__dataclass_params__", "__dataclass_fields__", "__match_args__", "__replace__", "__init__")
+_FIRST: Final = ("__dataclass_params__", "__match_args__", "__replace__", "__init__", "__dataclass_fields__")
 _LATER: Final = ("__repr__", "__eq__", "__hash__")
-# reentrant: the fields of a class are looked up in its bases, which may be waiting too
-_LOCK: Final = threading.RLock()
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
@@ -41,7 +38,11 @@ else:
 
 
 class _Waiting:
-    """A class as it was written, from which the standard decorator makes what is used of it."""
+    """A class as it was written, from which the standard decorator makes what is used of it.
+
+    Several threads may need that at once. Each then makes all of it, which is the same, and puts it in place in such an
+    order that no other finds a part missing. A lock would hang a process that is forked while a thread holds it.
+    """
 
     def __init__(self, cls: type, *, frozen: bool, eq: bool) -> None:
         self.cls, self.frozen, self.eq = cls, frozen, eq
@@ -62,23 +63,21 @@ class _Waiting:
 
     def make_init(self) -> None:
         """Make the fields, and ``__init__``."""
-        with _LOCK:
-            if not isinstance(vars(self.cls)["__dataclass_fields__"], _Asked):
-                return
-            made = self._made(repr=False, eq=False)
-            made["__dataclass_params__"].repr, made["__dataclass_params__"].eq = True, self.eq
-            for name in made["__dataclass_fields__"].keys() & self.written.keys():
-                if name in made:
-                    setattr(self.cls, name, made[name])
-                else:  # it has a default factory
-                    delattr(self.cls, name)
-            del self.cls.__signature__  # type: ignore[attr-defined]
-            self._put(_FIRST, made)
+        if not isinstance(vars(self.cls)["__dataclass_fields__"], _Asked):
+            return
+        made = self._made(repr=False, eq=False)
+        made["__dataclass_params__"].repr, made["__dataclass_params__"].eq = True, self.eq
+        for name in made["__dataclass_fields__"].keys() & self.written.keys():
+            if name in made:
+                setattr(self.cls, name, made[name])
+            else:  # it has a default factory
+                self._remove(name)
+        self._remove("__signature__")
+        self._put(_FIRST, made)  # the fields last: that they are there says that all is
 
     def make_others(self) -> None:
         """Make ``__repr__``, ``__eq__`` and ``__hash__``."""
-        with _LOCK:
-            self._put(_LATER, self._made(init=False, eq=self.eq))
+        self._put(_LATER, self._made(init=False, eq=self.eq))
 
     def _made(self, **options: bool) -> Mapping[str, Any]:
         """What the standard decorator makes of a copy: the class itself must not be without a method for a moment."""
@@ -91,6 +90,10 @@ class _Waiting:
         for name in names:
             if name in made and made[name] is not self.written.get(name):
                 setattr(self.cls, name, made[name])
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(AttributeError):
+            delattr(self.cls, name)
 
     def _called(self, name: str, make: Callable[[], None]) -> Callable[..., Any]:
         def method(*args: Any, **kwargs: Any) -> Any:
