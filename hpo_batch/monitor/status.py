@@ -321,12 +321,10 @@ def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Shar
     table = (frozen or {}).get("space", {})
     if not any(isinstance(one, dict) and "weights" in one for one in table.values()):
         return ()  # most studies have no weights, and decoding all trials takes time
-    from hpo_batch.space.build import build
-    from hpo_batch.study.quota import shares
+    from hpo_batch.study.quota import shares_in
 
     with_n_params = setting(frozen, "objective", "n_params", None) is not None
-    space, _ = build(table, with_n_params=with_n_params)
-    return tuple(shares(space, state.trials))
+    return tuple(shares_in(table, state.trials, with_n_params=with_n_params))
 
 
 def _eta(state: JournalState, study: StudyHistory, live: Sequence[WorkerStatus]) -> Eta:
