@@ -213,7 +213,8 @@ def unlike_optuna(home: StudyHome, trials: list[ScannedTrial]) -> int:
 
 def report(verdict: Verdict, leftovers: Counter[str]) -> str:
     redone = f"{verdict.redone} / {verdict.steps} ({verdict.redone / max(1, verdict.steps):.1%})"
-    lived = f"{verdict.lived_s:.0f} / {verdict.counted_s:.0f} / {verdict.trained_s:.0f}"
+    seconds = f"{verdict.lived_s:.0f} / {verdict.counted_s:.0f} / {verdict.trained_s:.0f}"
+    lived = seconds if verdict.lived_s else "not judged"
     lines = [
         "| | |",
         "|---|---:|",

@@ -136,7 +136,8 @@ def train_many(trials: hpo_batch.Trials) -> None:
     while running := running + [Progress.of(trial) for trial in trials.take()]:
         running[0].wait()
         for progress in running:
-            progress.go_on()
+            if not progress.is_done:  # as one is whose worker was killed after its last step
+                progress.go_on()
             if progress.is_done:
                 trials.end(progress.trial, progress.value)
         running = [progress for progress in running if not progress.is_done]

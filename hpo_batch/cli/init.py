@@ -53,7 +53,7 @@ def command(folder: Path | None, output: Path | None, script: str | None, kind: 
     if sweep.suffix != ".toml":
         raise UserError(f"-o names a TOML file, not '{sweep}'")
     if script is not None:
-        made = from_script(script, sweep=sweep, environ=os.environ)
+        made = from_script(script, sweep=sweep, environ=os.environ, tell=lambda text: click.echo(text, err=True))
     else:
         made = from_starter(kind or "function", sweep=sweep, environ=os.environ)
     if dry_run:

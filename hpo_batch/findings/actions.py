@@ -267,7 +267,8 @@ def _of_study(action: Action, name: str, trials: int | None) -> str:
         case ActionKind.INSPECT if action.trials:
             return f"hpo-batch logs {name} {action.trials[0]}"
         case ActionKind.CONFIRM:
-            top = f" --top {max(LEAST_CONFIRMED, len(action.trials))}" if action.trials and not action.where else ""
+            is_own = action.where in ("", "baseline")  # confirm takes the baseline along
+            top = f" --top {max(LEAST_CONFIRMED, len(action.trials))}" if action.trials and is_own else ""
             return f"hpo-batch confirm {name}{top} --seeds {action.seeds or 2}"
         case ActionKind.EXPAND | ActionKind.NARROW:
             return f"hpo-batch refine {name}"

@@ -15,8 +15,8 @@ from hpo_batch import processes
 from hpo_batch.errors import CommandMissing
 from hpo_batch.init.option import Kind, Option, as_value, kind_of
 
-LIMIT_S: Final = 60.0
-"""for a script to say what it takes: importing torch from a busy file server takes half a minute"""
+LIMIT_S: Final = 180.0
+"""for a script to say what it takes: importing transformers took over a minute on a busy machine"""
 _NO_OPTIONS: Final = ("help", "version", "h", "install-completion", "show-completion", "print_config")
 """what parsers add by themselves; jsonargparse has ``--model.help``"""
 _BYTES: Final = 1 << 20

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,9 @@ _TRAINING: Final = ("train", "fit", "run", "main", "finetune", "fine-tune")
 _KNOWN: Final = "argparse, click, typer, tyro, jsonargparse, Hydra, absl, fire"
 
 
-def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LIMIT_S) -> Script:
+def read_script(
+    path: Path, *, subcommand: str, python: str, limit_s: float = LIMIT_S, tell: Callable[[str], None] = lambda _: None
+) -> Script:
     """The options of a script.
 
     Args:
@@ -30,6 +32,7 @@ def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LI
         subcommand: whose options to read; empty: the one that trains, if there are any.
         python: what runs the script to ask for its help.
         limit_s: seconds that it may take for that.
+        tell: is told what takes long, before it begins.
 
     Raises:
         UserError: there is no such script, it is not Python, or its options cannot be found.
@@ -56,6 +59,7 @@ def read_script(path: Path, *, subcommand: str, python: str, limit_s: float = LI
         name = _chosen(path, tuple(source.of_subcommands), subcommand)
         options = source.of_subcommands[name] if name else source.options
         return _script(path, text, tuple(options), name, ())
+    tell(f"asking '{python} {path} --help', which takes as long as its imports")
     return _asked(path, text, source, subcommand=subcommand, python=python, limit_s=limit_s)
 
 

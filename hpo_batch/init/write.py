@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
-from hpo_batch.errors import UserError
+from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.files import write_files
 from hpo_batch.init.metric import guess
 from hpo_batch.init.modules import local_modules, parsed
@@ -30,6 +30,8 @@ STARTERS: Final[Mapping[str, str]] = {
 }
 """folders of ``starters/``"""
 SWEEP: Final = "sweep.toml"
+_LOOK_S: Final = 30.0
+"""for Python to look for a package, also on a busy file server"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +77,27 @@ def from_starter(kind: str, *, sweep: Path, environ: Mapping[str, str]) -> Start
         files[sweep] = text.replace("# TEMPLATE", job_template(template.name if template else None), 1)
     if template is not None:
         files[beside / "job_templates" / f"{template.name}.toml"] = template.text
-    return Started(sweep=sweep, files=files, notes=(note,), steps=())
+    lacks = _lacks_us(interpreter()) if "command = " in files[sweep] else ""
+    return Started(sweep=sweep, files=files, notes=(note,), steps=(lacks,) if lacks else ())
 
 
-def from_script(named: str, *, sweep: Path, environ: Mapping[str, str]) -> Started:
+def from_script(
+    named: str, *, sweep: Path, environ: Mapping[str, str], tell: Callable[[str], None] = lambda _: None
+) -> Started:
     """A sweep of a script, and a job template.
 
     Args:
         named: the script's path, with a subcommand behind it if it has several.
         sweep: the sweep's path.
         environ: variables of this process.
+        tell: is told what takes long, before it begins.
 
     Raises:
         UserError: there is no such script, or its options cannot be found.
     """
     path, subcommand = _split(named)
     python = interpreter()
-    script = read_script(path, subcommand=subcommand, python=python)
+    script = read_script(path, subcommand=subcommand, python=python, tell=tell)
     tree = parsed(path, script.text)
     metric = guess(tree, *local_modules(path, tree))
     proposal = propose(script, python=python)
@@ -102,6 +108,8 @@ def from_script(named: str, *, sweep: Path, environ: Mapping[str, str]) -> Start
     if template is not None:
         files[sweep.parent / "job_templates" / f"{template.name}.toml"] = template.text
     steps = tuple(next_steps(script, metric, proposal))
+    lacks = "" if "RESULT:" in script.text else _lacks_us(python)
+    steps += (lacks,) if lacks else ()
     return Started(sweep=sweep, files=files, notes=(*script.notes, note), steps=steps)
 
 
@@ -110,9 +118,25 @@ def interpreter() -> str:
     return next((name for name in ("python", "python3") if processes.exists(name)), sys.executable)
 
 
+def _lacks_us(python: str) -> str:
+    """What to do if scripts cannot import hpo_batch, as after ``pipx install``; empty if they can, or nobody knows."""
+    look = "import sys, importlib.util as u; sys.exit(u.find_spec('hpo_batch') is None)"
+    try:
+        # elsewhere: what lies in this folder is not what is installed
+        done = processes.run([python, "-c", look], timeout_s=_LOOK_S, cwd=Path("/"))
+    except HpoBatchError:
+        return ""
+    if done.returncode != 1 or done.stderr:
+        return ""
+    return (
+        f"'{python}' cannot import hpo_batch: install hpo-batch into its environment too, or let the script print a "
+        "line 'RESULT: val_loss=0.31' at its end instead of reporting"
+    )
+
+
 def _split(named: str) -> tuple[Path, str]:
     """``train.py fit`` as the script and its subcommand; a file of that name is a script."""
-    if Path(named).exists():
+    if named.strip() and Path(named).exists():
         return Path(named), ""
     try:
         words: Sequence[str] = shlex.split(named)

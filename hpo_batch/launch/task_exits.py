@@ -33,8 +33,11 @@ LINES = 100
 # start of a run; a requeued task appends to its log
 _BEGINS = re.compile(r" I (\[slot \d+\] )?worker on ")
 # a process failed by itself; with KillOnBadExit, srun then ends the others, which looks like a cancellation
-_BREAKS = re.compile(r"srun: (error: .{0,300}: task|Terminating StepId)")
-_ENDS = re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ (?:DUE TO (.{1,300}) )?\*\*\*")
+_BREAKS = re.compile(r"srun: (error: .{0,300}: task|Terminating StepId|Force Terminated StepId)")
+# 26.05 writes "DUE to SIGNAL Terminated" after scancel, where earlier versions give no cause
+_ENDS = re.compile(
+    r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+ (?:DUE TO (.{1,300}) |DUE to SIGNAL .{1,99} )?\*\*\*"
+)
 # after other causes (TIME LIMIT, NODE FAILURE, ...) the collector may resume
 _WHY = {"": TaskState.CANCELLED, "PREEMPTION": TaskState.PREEMPTED}
 

@@ -17,7 +17,7 @@ from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store.home import StudyHome
-from hpo_batch.store.last_words import MEMORY
+from hpo_batch.store.last_words import MEMORY, PREFIX
 from hpo_batch.store.submissions import Submission
 
 # logs to read, newest first: an array may have thousands of tasks, which mostly end alike
@@ -37,11 +37,11 @@ _TELLING = (
 )
 # the last line of a Python traceback
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)|[\w.]*[Ee]rror)\b(?::|$)")
-# what srun adds after the death of a task, which is a consequence
+# what srun adds after the death of a task, which is a consequence; "Force Terminated" is 24.11's "Terminating"
 _NOISE = re.compile(
-    r"^(?:srun: (?:error: .*(?:task|Exited|Killed)|Terminating|Job step|launch)|slurmstepd: error: \*\*\*)"
+    r"^(?:srun: (?:error: .*(?:task|Exited|Killed|Timed out)|Terminating|Force Term|forcing|got SIG|Job step|launch)"
+    r"|slurmstepd: error: \*\*\*)"
 )
-_PREFIX = re.compile(r"^(?:slurmstepd|srun|slurmd|sbatch)(?:-[\w.]+)?: (?:error: |fatal: )?")
 # SLURM's verdict on a task, if it says more than FAILED
 _STATES: Final[Mapping[TaskState, str]] = {
     TaskState.OUT_OF_MEMORY: "out of memory",
@@ -129,7 +129,7 @@ def true_reason(lines: Iterable[str]) -> str:
     kept = [line.strip() for line in lines if line.strip()]
     for pattern in _TELLING:
         if said := next((line for line in kept if pattern.search(line)), None):
-            return _PREFIX.sub("", said)
+            return PREFIX.sub("", said)
     own = [line for line in kept if not _NOISE.match(line)]
     # the last one: of a chain of exceptions, Python prints the one that ended the process last
     exception = next((line for line in reversed(own) if _EXCEPTION.match(line)), None)

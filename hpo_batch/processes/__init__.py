@@ -26,6 +26,7 @@ from hpo_batch.processes.proc import is_alive as is_alive
 from hpo_batch.processes.proc import is_number as is_number
 from hpo_batch.processes.proc import is_saving as is_saving
 from hpo_batch.processes.proc import started_at as started_at
+from hpo_batch.processes.proc import stat_fields as stat_fields
 from hpo_batch.processes.proc import with_environment as with_environment
 from hpo_batch.processes.proc import written_by as written_by
 from hpo_batch.processes.programs import Completed as Completed

@@ -96,9 +96,10 @@ def _files() -> dict[str, str]:
     """Open files, sockets and devices by descriptor."""
     found = {}
     for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # that of this loop is closed by then
+        with contextlib.suppress(OSError):  # that of this loop may be closed by then
             found[link.name] = os.readlink(link)  # noqa: PTH115  # sockets are no paths
-    return {fd: name for fd, name in found.items() if name not in _HARMLESS_FILES and not name.endswith("/fd")}
+    own = f"/proc/{os.getpid()}/fd"
+    return {fd: name for fd, name in found.items() if name not in _HARMLESS_FILES and name != own}
 
 
 def _fork() -> int:
@@ -139,9 +140,11 @@ def _be_child(run: Callable[[], int], env: Mapping[str, str]) -> NoReturn:
     except BaseException:
         traceback.print_exc()
     finally:
+        # as Python does at its end, and multiprocessing in its forks; os._exit skips both, and to unwind the stack
+        # instead would run the rest of the parent's functions
         with contextlib.suppress(Exception):
-            # as at the end of Python; os._exit does not, and unwinding would run the rest of the parent's functions
             threading._shutdown()  # type: ignore[attr-defined]
+        with contextlib.suppress(Exception):
             atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):

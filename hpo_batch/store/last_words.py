@@ -18,11 +18,14 @@ MEMORY: Final = re.compile(
     r"oom[-_ ]kill|exceeded (?:job |step )?memory limit|out[- ]of[- ]memory handler|: Out Of Memory", re.IGNORECASE
 )
 """processes of a task were killed for their memory, by the kernel or by SLURM"""
+PREFIX: Final = re.compile(
+    r"^(?:(?:slurmstepd|srun|slurmd|sbatch)(?:-[\w.]+)?:|\[\d{4}-\d\d-\d\dT[\d:.]{8,20}\]) (?:error: |fatal: )?"
+)
+"""what SLURM's messages begin with; in 26.05 those of slurmstepd begin with a time instead of its name"""
 # the task itself was killed; otherwise it may have been a command, whose worker lives on
 _WHOLE = re.compile(r"exceeded (?:job |step )?memory limit|task [\d,-]+: Out Of Memory", re.IGNORECASE)
 _BEGINS: Final = re.compile(r" I worker on ")
 _CANCELLED: Final = re.compile(r"\*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT ")
-_PREFIX: Final = re.compile(r"^(?:slurmstepd|srun)(?:-[\w.]+)?: (?:error: )?")
 _MOST_BYTES: Final = 1 << 20
 
 
@@ -41,7 +44,7 @@ def killed_for_memory(home: StudyHome, facts: Mapping[str, Any]) -> str:
     # in a cancelled task, a killed command is not why the worker ended
     if not message and not cancelled:
         message = next((line for line in lines if MEMORY.search(line)), "")
-    return _PREFIX.sub("", message.strip())
+    return PREFIX.sub("", message.strip())
 
 
 def _of_run(lines: Sequence[str], number: int) -> Sequence[str]:

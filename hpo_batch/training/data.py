@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DIGITS = "digits"
 DIGITS_STEPS = 8
+NAMELESS = "Unnamed: "
+"""how pandas begins the names of columns without one: mostly the numbers of the rows, which `to_csv` writes"""
 DIGITS_FEATURES = tuple(f"pixel{column}" for column in range(8))
 
 
@@ -88,7 +90,8 @@ class DataOptions:
     target: str = text("high")
     reference: str = text("close")
     features: tuple[str, ...] = parameter((), _read_features)
-    """Columns of a window; empty: every numeric column. "open,high": in a sweep, a list would be choices."""
+    """Columns of a window; empty: every numeric column that has a name. "open,high": in a sweep, a list would be
+    choices."""
     n_features: int = whole(0, at_least=0)
     """How many features there must be; 0: not checked. Lets parameters be counted where the file is not."""
 
@@ -106,7 +109,8 @@ def feature_names(options: DataOptions) -> tuple[str, ...]:
     numeric = frame.select_dtypes(include=["number", "bool"]).columns
     for column in frame.columns.difference([*numeric, options.date_column], sort=False):
         _check_text(frame[column], options)
-    return tuple(str(column) for column in numeric if column != options.date_column)
+    left_out = {options.date_column, *(column for column in numeric if str(column).startswith(NAMELESS))}
+    return tuple(str(column) for column in numeric if column not in left_out)
 
 
 def _check_text(column: pd.Series[Any], options: DataOptions) -> None:

@@ -79,11 +79,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
             raise ValueError("it is compressed by gzip: its name must end in .csv.gz")
         if head.startswith(UTF16) or b"\0" in head:
             raise ValueError("it is UTF-16 or no text; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW")
+    encoding = "utf-8"
     try:
-        return pd.read_csv(path, low_memory=False)
+        frame = pd.read_csv(path, low_memory=False)
     except UnicodeDecodeError:
         log.info("'%s' is not UTF-8, and read as ISO 8859-1", path)
-        return pd.read_csv(path, low_memory=False, encoding="iso-8859-1")
+        encoding = "iso-8859-1"
+        frame = pd.read_csv(path, low_memory=False, encoding=encoding)
+    # pandas calls a second 'high' 'high.1', and nobody would know which of them is used
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str, encoding=encoding).iloc[0].dropna()
+    if (twice := names[names.duplicated()]).any():
+        raise ValueError(f"it has two columns {quoted(twice.unique())}")
+    return frame
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

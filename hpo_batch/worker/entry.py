@@ -230,6 +230,7 @@ def _work(task: _Task) -> Tally:
     os.environ[EnvVar.WORKER_NAME] = f"{task.owner.worker}.{secrets.token_hex(8)}"
     os.environ[guardian.MARK] = secrets.token_hex(8)
     guardian.start(os.environ[guardian.MARK])
+    helpers = processes.descendants(os.getpid())  # before those of ranks, which train
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
             if lead is None:
@@ -245,7 +246,7 @@ def _work(task: _Task) -> Tally:
                 is_over=lambda: lead is not None and lead.is_over,
                 n_params=n_params,
                 leave=lambda tally: depart(tally, cut_short=True),
-                meter=Meter(read_gpus=_gpus(task)),
+                meter=Meter(read_gpus=_gpus(task), helpers=helpers),
                 gpu_memory=_memory_check(task),
             )
             log.info("ready after %.1f s", time.time() - task.place.began)

@@ -11,6 +11,7 @@ import os
 import pickle
 import random
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +44,7 @@ def preload(home: StudyHome, sweep: Sweep, *, cpus: int) -> Forks | None:
     """
     if not sweep.job.fork or sweep.objective.function is None:
         return None
-    before, cwd = processes.Footing(), Path.cwd()
+    began, before, cwd = time.monotonic(), processes.Footing(), Path.cwd()
     limit_threads(sweep, cpus)
     drawn = _Random()
     try:
@@ -61,6 +62,7 @@ def preload(home: StudyHome, sweep: Sweep, *, cpus: int) -> Forks | None:
         log.warning("workers start by themselves, since importing the objective has left %s: %s", why, _ADVICE)
         return None
     drawn.note()
+    log.info("the objective is imported once for all workers, in %.1f s", time.monotonic() - began)
     return lambda environ: processes.fork(lambda: _work(home, drawn), env=environ)
 
 

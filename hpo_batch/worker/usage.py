@@ -11,7 +11,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,7 @@ MOST_S: Final = 10.0
 """longest time between two samples: a scan of /proc takes milliseconds on a node with thousands of processes"""
 SLOWER: Final = 1.5
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def no_gpus() -> Sequence[GpuReading]:
@@ -54,7 +55,19 @@ class Measuring:
 class Meter:
     """Measures the attempts of this process: one at a time, or those of a block, which share it."""
 
-    def __init__(self, *, read_gpus: ReadGpus = no_gpus, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        read_gpus: ReadGpus = no_gpus,
+        clock: Callable[[], float] = time.monotonic,
+        helpers: Set[int] | None = None,
+    ) -> None:
+        """
+        Args:
+            read_gpus: readings of the GPUs.
+            clock: monotonic.
+            helpers: processes of the worker itself; None: all that it has now.
+        """
         self._read_gpus = read_gpus
         self._clock = clock
         self._running: list[Measuring] = []
@@ -62,8 +75,7 @@ class Meter:
         """CPU seconds that have been divided among attempts, or fell between them"""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._ours = processes.descendants(os.getpid())
-        """helpers of the worker itself"""
+        self._ours = processes.descendants(os.getpid()) if helpers is None else helpers
 
     def begin(self, *, is_function: bool) -> Measuring:
         """Start to measure an attempt. The thread finds it at its next look, which costs less than waking it."""
@@ -93,10 +105,20 @@ class Meter:
 
     def _share(self, *, is_function: bool) -> None:
         """Divide the CPU time since the last call among the attempts that run."""
-        now_s = _cpu_s(is_function)
+        now_s = max(self._shared_s, self._cpu_s(is_function))  # a process may end while it is being counted
         for measuring in self._running:
             measuring.cpu_s += (now_s - self._shared_s) / len(self._running)
         self._shared_s = now_s
+
+    def _cpu_s(self, is_function: bool) -> float:
+        """CPU seconds of the processes that have ended, and of those that train: this one, or the others that live.
+
+        Processes of ranks live on from one trial to the next.
+        """
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if is_function:
+            return ended.ru_utime + ended.ru_stime + time.process_time()
+        return ended.ru_utime + ended.ru_stime + sum(map(_cpu_of, processes.descendants(os.getpid()) - self._ours))
 
     def _run(self) -> None:
         while True:
@@ -125,10 +147,11 @@ class Meter:
                 measuring.gpus.append(readings)
 
 
-def _cpu_s(is_function: bool) -> float:
-    """CPU seconds of the processes that have ended, and of this one if it trains."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ended.ru_utime + ended.ru_stime + (time.process_time() if is_function else 0.0)
+def _cpu_of(pid: int) -> float:
+    """CPU seconds of a process and of its children that have ended; 0 if it has ended itself."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return sum(map(int, processes.stat_fields(pid)[11:15])) / TICKS
+    return 0.0
 
 
 def _resident(pid: int) -> int | None:

@@ -146,3 +146,35 @@ def test_where_slurm_does_not_answer_the_sweep_is_written_all_the_same(
     assert made.code == 0
     assert "no job template, since SLURM does not tell which nodes there are" in made.err
     assert set(files(tmp_path / "here")) == {"sweep.toml", "train.py"}
+
+
+def test_a_python_that_cannot_import_hpo_batch_is_told_what_to_do(
+    cli: Cli, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``pipx install hpo-batch``: the scripts' Python is another one."""
+    (bare / "mine.py").write_text(f"{SCRIPT}print(f'val_loss={{1}}')\n")
+    assert "cannot import" not in cli("init", "-n", "--from", "mine.py").err
+    apart = bare / "apart"
+    (apart / "bin").mkdir(parents=True)
+    python = apart / "bin" / "python"
+    python.symlink_to(os.path.realpath(sys.executable))  # without the packages of the tests' environment
+    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    for argv in (("--from", "mine.py"), ("--command",)):
+        made = cli("init", "-n", *argv)
+        assert made.code == 0
+        assert "to do: 'python' cannot import hpo_batch: install hpo-batch into its environment too" in made.err
+    assert "cannot import" not in cli("init", "-n", "--function").err
+
+
+def test_what_takes_long_is_told_before(cli: Cli, bare: Path) -> None:
+    looped = SCRIPT.replace(
+        "parser.parse_args()", "for n in ('a',):\n    parser.add_argument('--' + n)\nparser.parse_args()"
+    )
+    (bare / "mine.py").write_text(looped)
+    told = cli("init", "-n", "--from", "mine.py").err
+    assert told.startswith("asking 'python mine.py --help', which takes as long as its imports\n")
+
+
+def test_from_nothing(cli: Cli, bare: Path) -> None:
+    ended = cli("init", "--from", " ")
+    assert (ended.code, ended.err) == (2, "error: --from names a script\n")

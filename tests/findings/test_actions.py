@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hpo_batch.findings import actions
-from hpo_batch.findings.actions import Action, ActionKind, action_text, first_steps, gathered, with_command
+from hpo_batch.findings.actions import Action, ActionKind, action_text, first_steps, gathered, suits, with_command
 from hpo_batch.findings.analyse import analyse
 from hpo_batch.findings.records import Finding, Findings
 from hpo_batch.findings.report_json import as_json
@@ -139,3 +139,29 @@ def test_a_finding_says_its_actions() -> None:
         key="k", study="", question="?", answer=Answer.YES, text="t", actions=(an_action(ActionKind.EXPAND),)
     )
     assert finding.do == "widen the range of lr at its low end"
+
+
+@pytest.mark.parametrize("by", [None, "refine", "propose", "confirm", "transfer"])
+def test_what_a_sweep_is_for_decides_which_advice_makes_sense(by: str | None) -> None:
+    kinds = {kind for kind in ActionKind if suits(an_action(kind), by)}
+    searches = {ActionKind.EXPAND, ActionKind.NARROW, ActionKind.ADD_TRIALS, ActionKind.COVER, ActionKind.DELAY_PRUNING}
+    again = {ActionKind.CONFIRM, ActionKind.REPLICATE}
+    assert (searches <= kinds, bool(searches & kinds)) == ((by in (None, "refine"),) * 2)
+    assert (again <= kinds, bool(again & kinds)) == ((by not in ("confirm", "transfer"),) * 2)
+    assert {ActionKind.INSPECT, ActionKind.FIX_FAILURES, ActionKind.REPORT_METRICS} <= kinds
+
+
+def test_a_list_is_neither_refined_nor_given_more_trials() -> None:
+    for kind in (ActionKind.EXPAND, ActionKind.NARROW, ActionKind.ADD_TRIALS):
+        told = {
+            searches: with_command(an_action(kind), source="s", is_study=True, trials=9, searches=searches).command
+            for searches in (True, False)
+        }
+        assert told[True]
+        assert not told[False]
+
+
+def test_the_command_trains_what_the_sentence_names() -> None:
+    action = Action(kind=ActionKind.CONFIRM, where="baseline", trials=(14,), seeds=2)
+    assert action_text(action) == "run the baseline and trial 14 with the same new seeds"
+    assert with_command(action, source="s", is_study=True).command == "hpo-batch confirm s --top 2 --seeds 2"

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpo_batch.findings.baseline.numbers import Baseline, baseline
+from hpo_batch.findings.best.numbers import summarise
+from hpo_batch.findings.first_page import snippet
 from hpo_batch.findings.model.frame import Data, prepare
+from hpo_batch.sweep.load import loads
 from tests.findings.tables import table
 
 USUAL = {"depth": 2, "width": 8}
@@ -80,3 +84,23 @@ def test_a_baseline_in_whole_numbers_is_that_in_a_file_of_reals() -> None:
     found = compared(prepare(table(rows, params=["lr", "on"], baseline={"lr": 1, "on": True})))
     assert found.n_above == 1
     assert compared(prepare(table(rows, params=["lr", "on"], baseline={"lr": 1, "on": 1}))).value is None
+
+
+def test_a_derived_value_is_no_difference_of_its_own() -> None:
+    text = (
+        "[study]\nname = 's'\nmetric = 'm'\ndirection = 'maximize'\ntrials = 4\n[objective]\nfunction = "
+        "'tests.cli.toys:noisy'\n[space]\nwidth = [8, 16]\ndepth = [2, 3]\n[space.derived]\ninner = 'width * 4'\n"
+    )
+    (sweep,) = loads(text, path=Path("s.toml"))
+    rows = [{"width": w, "inner": 4 * w, "depth": d, "value": 0.1 * (w == 16) + d} for w in (8, 16) for d in (2, 3)]
+    usual = {"width": 8, "depth": 2, "inner": 32}
+    made = table(rows, params=["width", "depth", "inner"], baseline=usual, sweep=sweep, space=sweep.space)
+    found = compared(prepare(made), noise_sd=0.001)
+    assert {(pair.parameter, pair.value) for pair in found.pairs} == {("width", 16), ("depth", 3)}
+    assert found.unexplained == pytest.approx(0.0, abs=1e-9)
+    assert "inner" not in found.text
+    assert summarise(prepare(made)).derived == ("inner",)
+    shown = dict(snippet({"width": 16, "inner": 64}, title="best", derived=("inner",)).texts)
+    assert shown["TOML"] == "[space]\nwidth = 16"
+    assert shown["--set"] == "--set space.width=16"
+    assert shown["Python"] == '{"width": 16, "inner": 64}'

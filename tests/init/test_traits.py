@@ -18,6 +18,7 @@ from hpo_batch.init.metric import Metric, guess
 from hpo_batch.init.propose import Proposal, propose
 from hpo_batch.init.script import read_script
 from hpo_batch.init.sweep_text import study_name
+from hpo_batch.init.write import from_script
 
 BEGIN = "import argparse\np = argparse.ArgumentParser()\n"
 END = "p.parse_args()\n"
@@ -336,6 +337,21 @@ def test_the_callback_that_would_report(text: str, metric: str, callback: str) -
 def test_a_module_that_prints_the_metric() -> None:
     wanted = Metric(name="val_loss", direction="minimize", is_reported=False)
     assert guess(ast.parse("import training"), ast.parse("print(f'val_loss={v}')")) == wanted
+
+
+def test_that_module_is_told_of(folder: Path) -> None:
+    (folder / "training.py").write_text("def run(lr):\n    print(f'val_loss={lr}')\n")
+    (folder / "train.py").write_text(f"import training\n{BEGIN}p.add_argument('--lr', type=float, default=0.1)\n{END}")
+    made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
+    assert made.steps == (
+        "a module of train.py prints val_loss and does not report it: add 'import hpo_batch' and, after each epoch, "
+        "'hpo_batch.report(epoch, val_loss=lr)'",
+    )
+
+
+def test_what_parsers_add_by_themselves_is_no_option() -> None:
+    shown = "options:\n  --model.help CLASS  x\n  --print_config  y\n  --model.lr FLOAT  (default: 0.01)\n"
+    assert [one.flag for one in parse(shown).options] == ["--model.lr"]
 
 
 def test_a_folder_for_code_names_no_study() -> None:

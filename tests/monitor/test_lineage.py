@@ -18,20 +18,28 @@ SWEEP = """
 name = "{name}"
 metric = "loss"
 direction = "minimize"
-trials = 5
+{trials}
 [objective]
 function = "tests.cli.toys:quadratic"
 [space]
 lr = {{ low = 1e-4, high = {high}, log = true }}
 act = ["relu", "gelu"]
 [sampler]
-name = "random"
+name = {sampler}
 """
 
 
-def make(root: Path, name: str, *previous: str, high: float = 0.1, more: str = "") -> StudyHome:
+def make(
+    root: Path,
+    name: str,
+    *previous: str,
+    high: float = 0.1,
+    sampler: str = '"random"',
+    trials: str = "trials = 5",
+    more: str = "",
+) -> StudyHome:
     """A study without trials that continues others."""
-    text = SWEEP.format(name=name, high=high)
+    text = SWEEP.format(name=name, high=high, sampler=sampler, trials=trials)
     if previous:
         listed = ", ".join(f'"{one}"' for one in previous)
         text += f'[previous]\nby = "refine"\nstudy = [{listed}]\n{more}'
@@ -74,7 +82,9 @@ def test_a_line_goes_from_the_first_study_to_the_named_one(tmp_path: Path) -> No
 
 def test_constraints_and_the_objective_are_part_of_what_changed(tmp_path: Path) -> None:
     make(tmp_path, "toy")
-    text = SWEEP.format(name="toy-v2", high=0.1).replace("toys:quadratic", "toys:by_seed")
+    text = SWEEP.format(name="toy-v2", high=0.1, sampler='"random"', trials="trials = 5").replace(
+        "toys:quadratic", "toys:by_seed"
+    )
     text = (
         text.replace("[sampler]", "[space.constraints]\nlow = 'lr < 0.01'\n[sampler]") + '[previous]\nstudy = "toy"\n'
     )
@@ -144,3 +154,24 @@ def test_names_in_previous_are_not_followed_out_of_the_logs_directory(tmp_path: 
         home = make(root, f"next{i}", name)
         assert line(home) == [f"next{i}"]
         assert "not in this logs directory" in of(root, f"next{i}").problem
+
+
+def test_another_sampler_or_pruner_is_a_change_and_another_seed_is_none(tmp_path: Path) -> None:
+    make(tmp_path, "first")
+    more = "[pruner]\nname = 'median'\noptions = { n_startup_trials = 3 }\n[baseline]\nlr = 0.01\nact = 'relu'\n"
+    make(tmp_path, "second", "first", sampler='"tpe"\nseed = 7\nextremes = ["lr"]', more=more)
+    changes = of(tmp_path, "second").changes
+    assert changes == (
+        "sampler: random -> tpe",
+        "sampler extremes: none -> lr",
+        "pruner: none -> median",
+        "pruner options: none -> n_startup_trials = 3",
+    )
+
+
+def test_the_baseline_is_counted_beside_a_list(tmp_path: Path) -> None:
+    make(tmp_path, "first")
+    trial = "[[trial]]\nname = 'a'\nparams = { lr = 0.02, act = 'relu' }\n"
+    more = f"[baseline]\nlr = 0.01\nact = 'relu'\n{trial}"
+    make(tmp_path, "second", "first", sampler='"list"', trials="", more=more)
+    assert of(tmp_path, "second").changes[0] == "1 configuration from a list and the baseline; no search"

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from hpo_batch.findings.confirmed.numbers import confirmed
+from hpo_batch.findings.confirmed.words import said
+from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.next.confirm import advise
 from hpo_batch.records import Answer, Estimate
 from hpo_batch.sources.read import read_tables
-from hpo_batch.sweep.load import load
+from hpo_batch.sweep.load import load, loads
 from tests.cli.conftest import SWEEP, Cli, cli
 from tests.findings import simulate
 from tests.helpers import Ended, until
@@ -175,8 +178,6 @@ def known(sd: float) -> Noise:
 
 
 def test_the_advice_follows_the_spread_of_the_best_against_the_noise() -> None:
-    from hpo_batch.findings.model.frame import prepare
-
     data = prepare(simulate.table([({"x": i}, 1.0 + 0.1 * i) for i in range(12)]))  # the five best span 0.4
     assert advise(data, known(0.25)).answer is Answer.YES
     assert advise(data, known(0.15)).answer is Answer.NO
@@ -184,3 +185,89 @@ def test_the_advice_follows_the_spread_of_the_best_against_the_noise() -> None:
     few = prepare(simulate.table([({"x": i}, 1.0 + 0.1 * i) for i in range(3)]))
     unknown = Noise(sd=None, source="unknown")
     assert advise(few, unknown).answer is Answer.CANNOT_TELL
+
+
+CONFIRM = """
+[study]
+name = "again"
+metric = "score"
+direction = "maximize"
+seeds = [5, 6, 7]
+[objective]
+function = "tests.cli.toys:noisy"
+[space]
+x = { low = 0.0, high = 1.0 }
+[sampler]
+name = "list"
+[baseline]
+x = 0.1
+[previous]
+study = ["s"]
+by = "confirm"
+trials = { finalist_1 = 4, finalist_2 = 9 }
+values = { finalist_1 = 0.9, finalist_2 = 0.8 }
+[[trial]]
+name = "finalist_1"
+set = "finalists"
+params = { x = 0.5 }
+[[trial]]
+name = "finalist_2"
+set = "finalists"
+params = { x = 0.6 }
+"""
+
+
+def told_of(*values: list[float]) -> dict[str, tuple[Answer, str]]:
+    """What is said of two finalists and the baseline, with a value for each seed."""
+    (sweep,) = loads(CONFIRM, path=Path("again.toml"))
+    table = simulate.table(
+        [({"x": x}, sum(each) / 3) for x, each in zip((0.5, 0.6, 0.1), values, strict=True)],
+        columns={
+            "name": ["finalist_1", "finalist_2", None],
+            "origin": ["list", "list", "baseline"],
+            "n_seeds": [3] * 3,
+            "value_by_seed": [json.dumps(each) for each in values],
+        },
+        sweep=sweep,
+        space=sweep.space,
+    )
+    found = confirmed(prepare(table))
+    assert found is not None
+    return {key: (answer, text) for key, _, answer, text, _ in said(found, "score")}
+
+
+def test_seeds_that_change_nothing_are_said_and_no_chance_is_blamed() -> None:
+    told = told_of([0.9] * 3, [0.8] * 3, [0.2] * 3)
+    assert "no trial differs between its seeds: they change nothing, or never reach the training" in told["mean"][1]
+    assert "optimistic" not in told["best"][1]
+    assert told["baseline"] == (
+        Answer.YES,
+        "finalist_1 gains 0.7 over the baseline, the same with each of the 3 seeds",
+    )
+
+
+def test_a_difference_that_every_seed_repeats_is_none_of_chance() -> None:
+    told = told_of([0.5, 0.7, 0.9], [0.6, 0.8, 1.0], [0.3, 0.5, 0.7])
+    assert "no trial differs" not in told["mean"][1]
+    assert told["best"][0] is Answer.NO
+    assert "is better by 0.1, the same with each of the 3 seeds" in told["best"][1]
+    mixed = told_of([0.5, 0.7, 0.9], [0.7, 0.6, 0.95], [0.3, 0.5, 0.7])
+    assert (mixed["best"][0], "which chance may have made" in mixed["best"][1]) == (Answer.CANNOT_TELL, True)
+
+
+@pytest.mark.parametrize("command", ["refine", "propose", "confirm", "transfer"])
+@pytest.mark.parametrize(
+    ("output", "code", "said"),
+    [
+        ("", 2, "-o names a TOML file, not '.'"),
+        ("next", 2, "-o names a TOML file, not 'next'"),
+        ("nowhere/next.toml", 4, "cannot write 'nowhere/next.toml': there is no folder 'nowhere'"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    command: str, output: str, code: int, said: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = cli(command, "no-such-study", "-o", output)
+    assert (ended.code, said in ended.err) == (code, True), ended.err
+    assert not list(tmp_path.glob("n*"))

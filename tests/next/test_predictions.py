@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.metrics import brier_score_loss
 from hpo_batch.findings.ledger.numbers import Ledger, Scored, score
 from hpo_batch.findings.ledger.prediction import Prediction, as_rows, predictions_in
 from hpo_batch.findings.ledger.summary import FEWEST_FOR_TENTHS, summary
+from hpo_batch.findings.ledger.words import said_text, study_text
 from hpo_batch.findings.model.frame import prepare
 from hpo_batch.findings.model.surrogate import surrogate
 from hpo_batch.next.predictions import Contrast, of_confirm, of_contrasts, with_digest
@@ -268,3 +270,12 @@ def test_confirm_predicts_the_finalists_and_their_lead_over_the_baseline(directi
     assert lead.interval is not None
     assert lead.interval.value == pytest.approx(2.7, abs=0.5)
     assert of_confirm(data, None, finalists, baseline=None, sd=0.05, seeds=3) == ()
+
+
+def test_nothing_is_certain_before_it_came_and_long_lists_of_reasons_stay_in_the_table() -> None:
+    shares = {1.0: ">99%", 0.9999: ">99%", 0.994: "99%", 0.5: "50%", 0.004: "<1%", 0.0: "<1%"}
+    for probability, text in shares.items():
+        assert said_text(best(probability=probability)) == text
+    waiting = [Scored(prediction=replace(best(), key=key), why=f"not complete: {key}") for key in "abc"]
+    assert study_text(ledger(*waiting)).endswith("cannot be scored yet: all 3 wait for trials")
+    assert study_text(ledger(*waiting[:2])).endswith("cannot be scored yet: not complete: a; not complete: b")

@@ -21,7 +21,7 @@ from hpo_batch.next.design import design
 from hpo_batch.next.parent import Parent, parent_of
 from hpo_batch.next.propose import propose
 from hpo_batch.next.ran import already_run, repeated
-from hpo_batch.next.trial_sets import REFERENCE
+from hpo_batch.next.trial_sets import REFERENCE, TrialSet
 from hpo_batch.results.table import TrialsTable
 from hpo_batch.space.draw import at_random
 from hpo_batch.sweep.load import load, loads
@@ -196,3 +196,51 @@ def test_propose_submit_and_report_in_a_row(cli: Cli, tmp_path: Path) -> None:
     assert cli("report", "toy-propose", "-o", tmp_path / "r").code == 0
     judged = (tmp_path / "r" / "report.md").read_text()
     assert all(words in judged.replace("\\", "") for words in sweep.expect)
+
+
+def rising(noise: float = 0.0) -> Parent:
+    """The best of what was tried lies near the end of the range, which nobody has reached."""
+    sweep = sweep_of("x = { low = 0.0, high = 1.0 }\nflag = [true, false]\nk = ['a', 'b']\n")
+    places = [{"x": i / 31, "flag": i % 2 == 0, "k": "ab"[i // 2 % 2]} for i in range(30)]
+    rows = [(place, i / 31 + noise * math.sin(7 * i)) for i, place in enumerate(places)]
+    return parent_of(simulate.table(rows, sweep=sweep, space=sweep.space, label="s"))
+
+
+def test_a_value_beyond_those_that_were_tried_is_not_called_between(tmp_path: Path) -> None:
+    made = propose(rising(0.02))
+    moves = dict(re.findall(r"# +x = (\S+) \((\w+)\)", made.text))
+    assert moves
+    for value, where in moves.items():
+        assert where == ("between" if 0 < float(value) < 29 / 31 else "beyond"), (value, where)
+    assert "flag = true" in made.text or "flag = false" in made.text
+    assert not re.search(r"\b(True|False)\b", made.text)
+
+
+def test_a_value_that_is_surely_worse_gets_no_trial_of_its_own() -> None:
+    sweep = sweep_of("x = { low = 0.0, high = 1.0 }\n")
+    rows = [({"x": i / 59}, -((i / 59 - 0.5) ** 2)) for i in range(60)]
+    with pytest.raises(Declined, match=r"x alone: 0\.\d+, 0\.\d+ would be worse, with a probability above 95%"):
+        propose(parent_of(simulate.table(rows, sweep=sweep, space=sweep.space, label="s")))
+
+
+def test_a_set_without_a_comparison_says_nothing_of_effects() -> None:
+    reference = PlannedTrial(name=REFERENCE, set="local", params={})
+    alone = TrialSet(name="local", hypothesis="the best again, to compare with", contrasts={}, predicted=None,
+                     detectable=None, trials=(reference,))  # fmt: skip
+    assert alone.lines == ("local: the best again, to compare with (1 trial)",)
+
+
+def test_equal_values_are_called_that() -> None:
+    sweep = sweep_of("x = { low = 0.0, high = 1.0 }\n")
+    for values, words in (([0.5] * 9, "all 9"), ([0.7, *[0.5] * 8], "all but one of the 9")):
+        rows = [({"x": i / 9}, value) for i, value in enumerate(values)]
+        with pytest.raises(Declined, match=f"{words} configurations of s have the same score: nothing says"):
+            propose(parent_of(simulate.table(rows, sweep=sweep, space=sweep.space, label="s")))
+
+
+def test_another_seed_draws_other_new_seeds() -> None:
+    study = rising(0.02)
+    drawn = [propose(study, seed=seed).sweep.study.seeds for seed in (0, 1)]
+    assert not set(drawn[0]) & set(drawn[1])
+    finalists = [confirm(study, seed=seed).sweep.study.seeds for seed in (0, 1)]
+    assert not set(finalists[0]) & set(finalists[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ case $SLURM_ARRAY_TASK_ID in
 esac
 """
 SLEEP = "sleep 600"
+DEAF = "trap '' TERM; sleep 600"
 QUESTIONS: dict[str, Sequence[str]] = {
     "sinfo": ("sinfo", "--noheader", "--format", FORMAT),
     "squeue": ("squeue", "-h", "-r", "-t", "all", "-o", f"{_SQUEUE_FIELDS}|%e|%j\t%o"),
@@ -77,6 +79,35 @@ def submit_all(cluster: SlurmCluster) -> None:
     )
 
 
+def last_words(cluster: SlurmCluster) -> str:
+    """What SLURM writes into the logs of jobs that end in several ways, each below its name."""
+    logs = cluster.root / "scripts"
+    jobs = {
+        "cancelled": cluster.sbatch(f"--output={logs}/cancelled.err", script=f"srun {SLEEP}"),
+        "limit": cluster.sbatch(f"--output={logs}/limit.err", "--time=1", script=f"srun {SLEEP}"),
+        "preempted": cluster.sbatch(
+            *(f"--output={logs}/preempted.err", "--open-mode=append", "--nodelist=n3", "--exclusive", "--requeue"),
+            script=f"trap '' TERM\nsrun sh -c \"{DEAF}\"",  # as workers do, which wait for the kill
+        ),
+        "missing": cluster.sbatch(f"--output={logs}/missing.err", script="srun /nowhere/python"),
+        "folder": cluster.sbatch(f"--output={logs}/folder.err", "--chdir=/nowhere", script="srun true"),
+        "failed": cluster.sbatch(f"--output={logs}/failed.err", script="srun sh -c 'exit 3'"),
+        "killed": cluster.sbatch(f"--output={logs}/killed.err", script="srun sh -c 'kill -9 $$'"),
+    }
+    lasting = {jobs[name]: "RUNNING" for name in ("cancelled", "limit", "preempted")}
+    cluster.wait_for(
+        lambda: lasting.items() <= {row.job: row.state for row in cluster.squeue()}.items(), what="jobs with steps run"
+    )
+    time.sleep(3)  # until their steps do
+    cluster.run("scancel", jobs["cancelled"])
+    urgent = cluster.sbatch("--partition=urgent", "--nodelist=n3", "--exclusive", "--output=/dev/null", script="true")
+    for name in ("cancelled", "limit", "missing", "folder", "failed", "killed"):
+        cluster.wait_ended(jobs[name], timeout_s=200)
+    cluster.wait_ended(urgent)
+    cluster.run("scancel", jobs["preempted"])
+    return "".join(f"[{name}]\n{(logs / f'{name}.err').read_text()}" for name in jobs)
+
+
 def main() -> None:
     config = ClusterConfig(submit_limits={"small": 2}, kill_wait_s=2, min_job_age_s=600, requeue_wait_s=60)
     with SlurmCluster.started(config) as cluster:
@@ -101,6 +132,8 @@ def main() -> None:
             )
             refused += f"[{name}] {done.returncode}\n{done.stderr.strip()}\n"
         (folder / "refusals.txt").write_text(refused)
+        cluster.reset()
+        (folder / "last-words.txt").write_text(last_words(cluster).replace(str(cluster.root), "/srv/slurm"))
         print(f"{folder}: {version}")
 
 

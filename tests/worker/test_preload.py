@@ -72,6 +72,7 @@ def test_workers_share_what_was_imported_once(project: Build) -> None:
     assert worker.process.returncode == 0, worker.said
     (importer,) = imports(here)
     assert importer == worker.process.pid
+    assert worker.said.count("the objective is imported once for all workers, in ") == 1
     trials = begun(here)
     assert 1 <= len({one[0] for one in trials}) <= 2
     assert importer not in {int(one[0]) for one in trials}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import sys
@@ -95,6 +96,8 @@ def test_ranks_of_torch_go_on_after_one_was_killed(project: Build) -> None:
     for name in set(b.metrics) - {"seconds", "seconds_per_epoch", "peak_memory_mb"}:
         assert c.metrics[name] == b.metrics[name], name
     assert "gains nothing" in here.file("stderr", 1)
+    # of a process that lives on from one trial to the next
+    assert json.loads(here.file("result.json", 1))["usage"]["cpu_s"] > 0.05
     assert "epoch 6 of 6" not in here.file("rank-1/stderr", 1)
 
 

@@ -71,10 +71,12 @@ def expand(evidence: Evidence, parameter: Searched, info: ParamInfo) -> Decision
     if gain is not None:
         reason += f", P(optimum there) = {chance:.2f}, P(better beyond) = {gain:.2f}"
     if direction is not None:
-        beyond_middle = info.position(direction.better) > sum(info.ends) / 2
-        though = "" if beyond_middle == (side == "high") else "though on average "
         by = by_how_much(direction.difference)
-        reason += f", {though}{short(direction.better)} over {short(direction.worse)} {by}"
+        if (info.position(direction.better) > sum(info.ends) / 2) == (side == "high"):
+            reason += f", {short(direction.better)} over {short(direction.worse)} {by}"
+        else:
+            better, worse = short(direction.better), short(direction.worse)
+            reason += f", although on average {better} does better than {worse} {by}"
     return Decision(
         parameter=parameter.name,
         action="expand",
