@@ -1,4 +1,7 @@
-"""Starts, identifies, signals and ends processes. The only package that runs other programs."""
+"""Starts, identifies, signals and ends processes. The only package that runs other programs.
+
+``forks`` is imported where it is used, since few workers fork.
+"""
 
 from hpo_batch.processes.ending import Proven as Proven
 from hpo_batch.processes.ending import become_sleeper as become_sleeper
@@ -8,10 +11,6 @@ from hpo_batch.processes.ending import kill as kill
 from hpo_batch.processes.ending import kill_unless as kill_unless
 from hpo_batch.processes.ending import prove as prove
 from hpo_batch.processes.ending import send as send
-from hpo_batch.processes.forks import Footing as Footing
-from hpo_batch.processes.forks import Fork as Fork
-from hpo_batch.processes.forks import ask_fork as ask_fork
-from hpo_batch.processes.forks import fork as fork
 from hpo_batch.processes.identities import boot_id as boot_id
 from hpo_batch.processes.identities import host_name as host_name
 from hpo_batch.processes.identities import identity as identity

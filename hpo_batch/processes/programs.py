@@ -16,11 +16,13 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 from hpo_batch.late import dataclass
-from hpo_batch.processes.forks import Fork
+
+if TYPE_CHECKING:
+    from hpo_batch.processes.forks import Fork
 
 log = logging.getLogger(__name__)
 

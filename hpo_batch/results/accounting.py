@@ -81,7 +81,8 @@ def gpus_held(attempts: pd.DataFrame) -> pd.Series[float]:
 
     1/k of a GPU that k workers shared. Attempts of other tools may only list which GPUs they had.
     """
-    names = attempts["gpus"].fillna("").astype(str)
+    names = attempts["gpus"] if "gpus" in attempts else pd.Series("", index=attempts.index)
+    names = names.fillna("").astype(str)
     listed = names.map(lambda text: sum(bool(name) for name in text.split(","))).astype("float64")
     counted = attempts["gpu_count"] if "gpu_count" in attempts else pd.Series(0.0, index=attempts.index)
     counted = counted.astype("float64").fillna(0.0)

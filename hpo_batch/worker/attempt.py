@@ -75,6 +75,7 @@ def run_attempt(context: WorkerContext, claim: Claim, *, again: bool = False) ->
     except StorageError as error:
         return not_written(claim, error)
     finally:
+        context.meter.end(measuring)  # else later attempts would share their CPU time with it
         attempt.close()
 
 

@@ -65,9 +65,11 @@ def choose_device(sweep: Sweep, allocation: Allocation, *, may_fork: Callable[[]
 
 
 def _of_a_fork() -> str:
+    from hpo_batch.processes.forks import ask_fork
+
     def ask() -> str:
         with contextlib.redirect_stdout(io.StringIO()) as said:
             exec(PROBE, {})
         return said.getvalue().strip()
 
-    return processes.ask_fork(ask, timeout_s=ANSWER_S)
+    return ask_fork(ask, timeout_s=ANSWER_S)

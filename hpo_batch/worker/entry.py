@@ -230,7 +230,8 @@ def _work(task: _Task) -> Tally:
     os.environ[EnvVar.WORKER_NAME] = f"{task.owner.worker}.{secrets.token_hex(8)}"
     os.environ[guardian.MARK] = secrets.token_hex(8)
     guardian.start(os.environ[guardian.MARK])
-    helpers = processes.descendants(os.getpid())  # before those of ranks, which train
+    # before those of ranks, which train
+    helpers = None if lead is None else processes.descendants(os.getpid())
     try:
         with Study.open(task.home, task.owner, n_params=n_params) as study:
             if lead is None:
@@ -286,7 +287,11 @@ def _load(task: _Task, problem: Failed | None) -> tuple[Objective | Failed, _Tas
         DeviceMissing: before what else is wrong, which may follow from it.
     """
     sweep, allocation = task.sweep, task.allocation
-    footing = processes.Footing() if must_ask(sweep, allocation) else None
+    footing = None
+    if must_ask(sweep, allocation):
+        from hpo_batch.processes.forks import Footing
+
+        footing = Footing()
     loaded = problem or load_objective(sweep)
 
     def may_fork() -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.errors import StorageError, Superseded, UserError
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Idle, IdleWhy, Outcome, Pruned, Stopping
 from hpo_batch.worker.attempt import run_attempt
@@ -38,6 +38,7 @@ def work(context: WorkerContext) -> Tally:
 
     Raises:
         StorageError: the journal or the trials' files still cannot be written after all retries.
+        UserError: no trial could be started, since too little GPU memory was free.
     """
     loop = _Loop(context)
     while loop.has_next():
@@ -64,8 +65,8 @@ class _Loop:
         self._claimed: tuple[Claim, ...] | Idle | None = None
         """result of the next claim, if it was made together with recording the last trial"""
         self._is_over = False
-        self._has_run = False
-        """whether a function has run in this process, which may hold memory"""
+        self._has_begun = False
+        """whether this worker has run a trial"""
         self._fused = Fused.of(context)
 
     def has_next(self) -> bool:
@@ -78,6 +79,8 @@ class _Loop:
         """The next trial, or those of the next block; none if there is none at the moment, or none for this worker."""
         if self._claimed is None:
             if lacking := self._await_gpu_memory():
+                if not self._has_begun:  # as for a GPU that is not there, so that `status` says it
+                    raise UserError(f"on {self._context.study.owner.host}: {lacking}; no trial was started")
                 self._end(Idle(why=IdleWhy.GPU_MEMORY, detail=lacking))
                 return ()
             self._look()
@@ -92,7 +95,7 @@ class _Loop:
 
     def run(self, claims: tuple[Claim, ...]) -> Outcome | GivenBack | None:
         """Run a trial or a block and record all ends; None if there is nothing to decide by."""
-        self._has_run = isinstance(self._context.objective, FunctionObjective)
+        self._has_begun = True
         if self._fused.alike is None:
             return self._run_alone(claims[0])
         ended = self._fused.run(claims, fits=self._fits)
@@ -175,7 +178,8 @@ class _Loop:
 
     def _lacks_gpu_memory(self) -> str:
         check = self._context.gpu_memory
-        return "" if check is None else check.lacks(has_run=self._has_run)
+        has_run = self._has_begun and isinstance(self._context.objective, FunctionObjective)
+        return "" if check is None else check.lacks(has_run=has_run)
 
     def _await_gpu_memory(self) -> str:
         """Wait for the memory that a trial needs; what is missing if it does not become free."""

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hpo_batch import processes
 from hpo_batch.errors import Exit, HpoBatchError
 from hpo_batch.objective.load import import_function
+from hpo_batch.processes import forks
 from hpo_batch.records import Failed
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.read import read_state
@@ -27,7 +27,7 @@ from hpo_batch.worker.loading import enter, limit_threads, load_objective
 
 log = logging.getLogger(__name__)
 
-Forks = Callable[[Mapping[str, str]], processes.Fork]
+Forks = Callable[[Mapping[str, str]], forks.Fork]
 _ADVICE: Final = "load it in the function instead, or set fork = false in [job]"
 
 
@@ -44,7 +44,7 @@ def preload(home: StudyHome, sweep: Sweep, *, cpus: int) -> Forks | None:
     """
     if not sweep.job.fork or sweep.objective.function is None:
         return None
-    began, before, cwd = time.monotonic(), processes.Footing(), Path.cwd()
+    began, before, cwd = time.monotonic(), forks.Footing(), Path.cwd()
     limit_threads(sweep, cpus)
     drawn = _Random()
     try:
@@ -63,7 +63,7 @@ def preload(home: StudyHome, sweep: Sweep, *, cpus: int) -> Forks | None:
         return None
     drawn.note()
     log.info("the objective is imported once for all workers, in %.1f s", time.monotonic() - began)
-    return lambda environ: processes.fork(lambda: _work(home, drawn), env=environ)
+    return lambda environ: forks.fork(lambda: _work(home, drawn), env=environ)
 
 
 def _work(home: StudyHome, drawn: _Random) -> int:

@@ -34,6 +34,7 @@ from hpo_batch.worker.signals import Signals
 from hpo_batch.worker.tally import Tally
 
 if TYPE_CHECKING:
+    from hpo_batch.processes.forks import Fork
     from hpo_batch.worker.preload import Forks
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Slot:
 @dataclass(kw_only=True)
 class _Running:
     slot: Slot
-    process: processes.Process | processes.Fork
+    process: processes.Process | Fork
     tally: Path
     restarts: int = 0
 

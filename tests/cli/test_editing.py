@@ -112,7 +112,7 @@ def test_a_part_of_a_list(cli: Cli, write_sweep: Write) -> None:
     assert sorted(row["name"] for row in rows(cli, "toy")) == ["A1", "A2"]
     whole = cli("submit", path, "--wait")
     assert whole.code == 0
-    assert "1 trials to finish, 2 finished before" in whole.err
+    assert "1 trial to finish, 2 finished before" in whole.err
     assert sorted(row["name"] for row in rows(cli, "toy")) == ["A1", "A2", "B1"]
 
 

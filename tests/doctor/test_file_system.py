@@ -58,7 +58,7 @@ def test_what_a_killed_doctor_left_is_named(root: Path) -> None:
         raise KeyError
     assert list(root.iterdir()) == []
     (root / ".doctor.0000").mkdir()
-    assert "1 folders of doctors" in list(self_test(root))[-1].what
+    assert "1 folder of doctors" in list(self_test(root))[-1].what
 
 
 @pytest.mark.parametrize(("number", "do"), [(errno.EDQUOT, "quota"), (errno.EIO, "another file system")])

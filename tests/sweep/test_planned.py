@@ -103,7 +103,7 @@ def test_two_names_of_one_configuration_are_both_kept(load_one: LoadOne) -> None
         ("".join(trial(f"A{i}", FULL.replace("depth = 3", f"depth = {i}")) for i in range(6)),
          ["5: study.trials: the target is 5 trials, but [[trial]], [baseline] and sampler.extremes plan 6"]),
         ("[sampler]\nname = 'list'\n" + trial("A", FULL),
-         ["5: study.trials: the list has 1 trials; remove 'trials', or make the two equal"]),
+         ["5: study.trials: the list has 1 trial; remove 'trials', or make the two equal"]),
         ("[sampler]\nname = 'list'\nextremes = ['depth']\n" + trial("A", FULL),
          ["17: sampler.extremes: sampler 'list' runs the [[trial]] tables only; remove extremes"]),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.errors import Superseded
+from hpo_batch.errors import StorageError, Superseded, UserError
 from hpo_batch.objective.function import FunctionObjective
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.trial import Trial
@@ -293,6 +293,13 @@ def test_a_worker_whose_gpu_stays_full_leaves_before_a_trial_runs_out_of_memory(
     assert [trial.state for trial in state_of(study.home).trials] == [TrialState.COMPLETE]
 
 
+def test_a_worker_whose_gpu_is_full_from_the_start_ends_with_an_error(study: Study) -> None:
+    gpu = MemoryCheck(10, Gpu(3.0))
+    with pytest.raises(UserError, match=r"3\.0 of 80\.0 GB are free on GPU 0, .* is 10; no trial was started"):
+        loop(study, lambda trial: FINE, gpu_memory=gpu, sleep=lambda seconds: None)
+    assert len(state_of(study.home).trials) == 0
+
+
 def test_what_this_process_holds_is_free_for_its_next_trial(study: Study) -> None:
     function = FunctionObjective(function=lambda trial: 0.5, wanted=Wanted.parse(("loss",), {}))
     context = WorkerContext(
@@ -315,3 +322,21 @@ def test_unknown_memory_is_told_once_and_is_no_yes(
     check = MemoryCheck(10, read)
     assert [check.lacks(has_run=has_run) for _ in range(2)] == ["", ""]
     assert caplog.messages == [f"whether the GPU has 10 GB free is not known, trials start anyway: {why}"]
+
+
+def test_an_attempt_whose_files_cannot_be_written_is_measured_no_longer(study: Study) -> None:
+    def train(trial: object) -> float:
+        if not failed:
+            failed.append(True)
+            raise StorageError("disk full")
+        end = time.process_time() + 0.2
+        while time.process_time() < end:
+            pass
+        return 0.5
+
+    failed: list[bool] = []
+    function = FunctionObjective(function=train, wanted=Wanted.parse(("loss",), {}))
+    work(WorkerContext(study=study, objective=function, place=HERE, signals=Signals(), sleep=lambda seconds: None))
+    used = [trial.ending(trial.attempt)["usage"]["cpu_s"] for trial in state_of(study.home).trials]
+    assert len(used) == 3
+    assert min(used) >= 0.2  # all of it, and no share for the one that is over
