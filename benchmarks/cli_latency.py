@@ -28,7 +28,7 @@ from hpo_batch.sweep.load import load
 
 SWEEP = """
 [study]
-name = "bench"
+name = "{name}"
 metric = "score"
 direction = "minimize"
 trials = {trials}
@@ -44,13 +44,20 @@ name = "random"
 """
 
 
-def make_study(root: Path, trials: int) -> None:
-    """Make a study of no-op trials with 7 parameters and 3 further metrics each, through claim and tell."""
+def make_study(root: Path, trials: int, *, name: str = "bench", left: int = 0) -> None:
+    """Make a study of no-op trials with 7 parameters and 3 further metrics each, through claim and tell.
+
+    Args:
+        root: the logs directory.
+        trials: that have ended.
+        name: of the study.
+        left: trials that it still has to finish.
+    """
     space = "\n".join(f"p{i} = {{ low = 0.0, high = 1.0 }}" for i in range(7))
-    path = root / "bench.toml"
-    path.write_text(SWEEP.format(trials=trials, space=space))
+    path = root / f"{name}.toml"
+    path.write_text(SWEEP.format(name=name, trials=trials + left, space=space))
     (sweep,) = load(path)
-    home = home_of(root, "bench")
+    home = home_of(root, name)
     create(home, sweep, toml=path.read_text(), now=time.time())
     owner = Owner(
         worker="bench-0",
@@ -61,7 +68,9 @@ def make_study(root: Path, trials: int) -> None:
         boot=boot_id(),
     )
     with Study.open(home, owner) as study:
-        while isinstance(claims := study.claim(), tuple):
+        for _ in range(trials):
+            claims = study.claim()
+            assert isinstance(claims, tuple)
             study.open_attempt(claims[0])
             value = sum(float(v) for v in claims[0].configuration.searched.values())
             study.tell(claims[0], Complete(values=(value,), metrics={"score": value, "a": 1.0, "b": 2.0, "c": 3.0}))
@@ -69,12 +78,14 @@ def make_study(root: Path, trials: int) -> None:
 
 def measure(commands: dict[str, list[str]], runs: int) -> dict[str, tuple[float, float]]:
     """Median CPU and wall milliseconds of each command; the commands take turns."""
+    # an installed package has its bytecode: without it, a command would compile 100 modules first
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     cpu: dict[str, list[float]] = {name: [] for name in commands}
     wall: dict[str, list[float]] = {name: [] for name in commands}
     for run in range(runs + 1):
         for name, argv in commands.items():
             before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(argv, stdout=subprocess.DEVNULL, check=True, env=environ)
             after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             if run:  # the first is a warm-up
                 used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -91,6 +102,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_study(root, options.trials)
+        (elsewhere := root / "elsewhere").mkdir()
+        make_study(elsewhere, options.trials, name="open", left=options.trials // 10)
         journal = root / "bench" / "journal.jsonl"
         cli = [str(Path(sys.executable).with_name("hpo-batch"))]
         with_optuna = (
@@ -105,6 +118,7 @@ def main() -> None:
                 "bare Python": [sys.executable, "-c", "pass"],
                 "`hpo-batch --help`": [*cli, "--help"],
                 "`hpo-batch status`": [*cli, "status", "bench", "--root", str(root)],
+                "`hpo-batch status`, trials left and no worker": [*cli, "status", "open", "--root", str(elsewhere)],
                 "`hpo-batch list`": [*cli, "list", "--root", str(root)],
                 "the same count and best value with Optuna": [sys.executable, "-c", with_optuna],
             },

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from enum import Enum, StrEnum
 from functools import cached_property
 from typing import TypeAlias
+
+from hpo_batch.late import dataclass
 
 Value: TypeAlias = bool | int | float | str
 """Type of a parameter value. Lists and tables are not values."""
@@ -53,6 +54,8 @@ class Configuration:
     @cached_property
     def key(self) -> str:
         """Identity of the configuration: a digest of its searched and fixed values, in any order."""
+        import hashlib  # its OpenSSL takes as long to load as these types and the journal's together
+
         # floats are written exactly (repr), and 1, 1.0 and true differ in JSON, unlike with Python's ==
         text = json.dumps({**self.fixed, **self.searched}, sort_keys=True, ensure_ascii=False)
         # 80 bits: no collision to be expected below a billion configurations

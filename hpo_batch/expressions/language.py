@@ -6,8 +6,9 @@ import ast
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from hpo_batch.late import dataclass
 
 MAX_LENGTH: Final = 500
 MAX_DEPTH: Final = 50

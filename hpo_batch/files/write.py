@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 
@@ -28,7 +27,7 @@ def write_atomic(
     """
     content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     # in the same folder: rename(2) does not work across file systems
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode, dir_fd=dir_fd)
         with os.fdopen(fd, "wb") as file:

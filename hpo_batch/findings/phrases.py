@@ -6,18 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from hpo_batch.findings.model.parameter import value_text
 from hpo_batch.findings.model.stats import Z95
 from hpo_batch.findings.records import StudyFindings
 from hpo_batch.records import Value
 from hpo_batch.text.numbers import label, number
 
-INNER: Final = 2.56
-"""standard deviations that hold the middle 80 % of a normal distribution"""
-FAR_OUT: Final = 5
-FEWEST_VALUES: Final = 5
 MOST_NUMBERS: Final = 8
 """numbers of trials in a sentence"""
 
@@ -55,14 +49,8 @@ def fine(study: StudyFindings) -> float | None:
 
 
 def spread_of(study: StudyFindings) -> float | None:
-    """How far the values of a study lie apart, for the digits of numbers: the standard deviation, but for a few values
-    so far out that nothing else would keep a digit."""
-    sd = study.summary.std
-    if sd is None or len(study.history) < FEWEST_VALUES:
-        return sd
-    low, high = np.quantile([value for _, value in study.history], [0.1, 0.9])
-    inner = float(high - low) / INNER
-    return inner if 0 < inner < sd / FAR_OUT else sd
+    """How far the values of a study lie apart, for the digits of numbers."""
+    return study.spread
 
 
 def band(sd: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hpo_batch.findings.actions import Action, actions_text
@@ -28,6 +29,7 @@ from hpo_batch.findings.json_keys import json_keys
 from hpo_batch.findings.ledger.numbers import Ledger
 from hpo_batch.findings.lineage.numbers import Ancestor
 from hpo_batch.findings.metrics.numbers import OtherMetric
+from hpo_batch.findings.model.stats import inner_spread
 from hpo_batch.findings.noise.numbers import Noise
 from hpo_batch.findings.order.numbers import Order
 from hpo_batch.findings.pooled.numbers import Pooled
@@ -120,6 +122,11 @@ class StudyFindings:
     """what the command that wrote the sweep predicted, and what came; None if nothing was predicted"""
     more: Mapping[str, Any] = field(default_factory=dict)
     """records of further subjects by their key, which stand beside the others in report.json"""
+
+    @cached_property
+    def spread(self) -> float | None:
+        """``model.stats.inner_spread`` of its values: thousands of numbers in a report are rounded by it."""
+        return inner_spread(self.summary.std, [value for _, value in self.history])
 
     @property
     def confirms(self) -> bool:

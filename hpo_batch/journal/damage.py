@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.files import loads, open_regular
+from hpo_batch.late import dataclass
 
 BEGINNING = b'{"op_code":'
 """start of each record, as written by Optuna and by us. It cannot occur in a JSON string, where quotes are escaped."""

@@ -13,7 +13,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from hpo_batch.files import open_regular, sync_directory
 from hpo_batch.journal.damage import Stretch, is_sound, mend, salvage, sound_lines, still_the_same
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.locks import FOREIGN_GRACE_S, IsHeld, journal_lock
+from hpo_batch.late import dataclass
 
 PIECE = 1 << 22
 """bytes read at once without the lock: bounds memory when 64 workers of a node open the same large journal"""
@@ -146,12 +147,12 @@ class Journal:
                     whole = self._whole(data)
             finally:
                 _close(fd)
-            if is_sound(whole) or self.is_local or pause is None:
+            if (sound := is_sound(whole)) or self.is_local or pause is None:
                 break
             if not judge:
                 return self._take(sound_lines(whole))
             time.sleep(pause)
-        return self._take(whole)
+        return self._take(whole, is_known_sound=sound)
 
     def pieces(self, *, judge: bool = True) -> Iterator[bytes]:
         """Call ``read_new`` until there is nothing more."""
@@ -264,10 +265,10 @@ class Journal:
     def _whole(self, data: bytes) -> bytes:
         return data[: data.rfind(b"\n") + 1]
 
-    def _take(self, whole: bytes) -> bytes:
+    def _take(self, whole: bytes, *, is_known_sound: bool = False) -> bytes:
         """The records in whole lines; moves the cursor past them."""
         offset, lines = self.cursor.offset, whole
-        if not is_sound(whole):
+        if not (is_known_sound or is_sound(whole)):
             lines, damage = salvage(whole, offset)
             if damage and damage[-1].end == offset + len(whole):
                 whole = whole[: damage.pop().start - offset]  # nothing follows it: a torn tail

@@ -18,7 +18,6 @@ import json
 import os
 import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
@@ -99,7 +98,7 @@ def _card(lock: str) -> str:
         for left in _cards_of(lock, processes.host_name(), "*"):
             if _holder_is_dead(left) or _is_torn(left):
                 _unlink(left)
-        card = f"{_card_prefix(lock, processes.host_name())}.{me}.{secrets.token_hex(4)}"
+        card = f"{_card_prefix(lock, processes.host_name())}.{me}.{os.urandom(4).hex()}"
         fd = open_lock(card, os.O_EXCL)  # with the mode of a lock, since it becomes one
         try:
             os.write(fd, _holder(me).encode())
@@ -229,7 +228,7 @@ def _take(path: str, *, at: str | None = None) -> int | str | None:
             fd = open_lock(lock, os.O_EXCL)
         except FileExistsError:
             return None
-        text = json.dumps({**json.loads(_holder(os.getpid())), "token": secrets.token_hex(8)})
+        text = json.dumps({**json.loads(_holder(os.getpid())), "token": os.urandom(8).hex()})
         try:
             os.write(fd, text.encode())
         finally:

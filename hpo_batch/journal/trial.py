@@ -148,6 +148,15 @@ class TrialAttributes:
         value = self._attrs.get(name)
         return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
 
+    def only_attempt(self) -> tuple[bytes, bytes] | None:
+        """Worker and ending of its attempt as JSON, if it had just one, which has ended, and they are unread."""
+        if self._attempt != 1:
+            return None
+        worker, ending = self._attrs.get(attempt_attr(1)), self._attrs.get(ended_attr(1))
+        if not isinstance(worker, bytes) or not isinstance(ending, bytes) or EMPTY in (worker, ending):
+            return None
+        return worker, ending
+
     def typed(self, name: str, kind: type[T]) -> T | None:
         """One of our system attributes, as its type in ``attributes``; None if missing or empty.
 

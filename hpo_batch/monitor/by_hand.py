@@ -8,11 +8,11 @@ import secrets
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.errors import UserError
+from hpo_batch.late import dataclass
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.variables import environment, placeholder_values
 from hpo_batch.records import Attempt, TrialRecord

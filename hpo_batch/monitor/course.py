@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from hpo_batch.journal.attempt_intervals import spans
 from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 
 MOST_POINTS: Final = 120

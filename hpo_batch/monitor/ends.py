@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch import processes
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store.home import StudyHome

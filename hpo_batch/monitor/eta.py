@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Final
+
+from hpo_batch.late import dataclass
 
 # ended trials below which there is no estimate: two give a spread with one degree of freedom, which says nothing
 LEAST: Final = 3

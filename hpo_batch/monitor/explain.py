@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from hpo_batch.journal.attributes import ADOPTED
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.by_hand import ByHand, shell_lines
 from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.monitor.reader import load_state, trial_numbers

@@ -16,10 +16,11 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from statistics import NormalDist
 from typing import Any, Final
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Counts
 from hpo_batch.text.numbers import number
 

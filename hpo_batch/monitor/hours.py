@@ -7,10 +7,11 @@ the same. Without GPUs, the sums are hours of workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from hpo_batch.journal.attempt_intervals import Span
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import TrialState
 from hpo_batch.scheduler.gpu_request import gpu_request

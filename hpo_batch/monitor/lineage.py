@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.attempt_intervals import Span, spans
 from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.monitor import hours
 from hpo_batch.monitor.listed import SCHEMA_VERSION
 from hpo_batch.monitor.reader import load_state

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.status import best_trial
 from hpo_batch.records import Counts, TrialRecord
 from hpo_batch.store.home import StudyHome

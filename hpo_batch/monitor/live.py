@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hpo_batch import processes
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
 from hpo_batch.monitor.reader import load_state, newest_beginnings

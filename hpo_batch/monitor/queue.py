@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from hpo_batch.errors import CommandMissing, HpoBatchError
+from hpo_batch.late import dataclass
 from hpo_batch.processes import is_dead_here
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S

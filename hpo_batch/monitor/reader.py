@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError, UserError
-from hpo_batch.journal.attempt_intervals import Span, spans
+from hpo_batch.journal.attempt_intervals import Span, spans, spans_of
 from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState, StudyTrials
 from hpo_batch.monitor import failures
@@ -18,8 +17,9 @@ from hpo_batch.monitor.failures import FailureGroup
 from hpo_batch.records import TrialState
 from hpo_batch.store.footprint import Usage, of_study
 from hpo_batch.store.home import StudyHome, all_homes
-from hpo_batch.study.read import read_revision
-from hpo_batch.study.stopped import Stopped, Why, why_stopped
+
+if TYPE_CHECKING:
+    from hpo_batch.study.stopped import Stopped
 
 # most recent trials from which durations are estimated: a search drifts to larger or smaller models
 LAST_TRIALS: Final = 1000
@@ -138,9 +138,8 @@ class StudyHistory(StudyReader):
 
     def _read_on(self) -> None:
         super()._read_on()
-        for _, number in itertools.islice(self.state.endings, self._counted, None):
-            trial = self.state.trials[number]
-            found = spans(trial)
+        ended = [self.state.trials[number] for _, number in self.state.endings[self._counted :]]
+        for trial, found in zip(ended, spans_of(ended), strict=True):
             self._ended += found
             if found:
                 # of a worker's time: trials that it trains together have one part of it each
@@ -171,13 +170,18 @@ class StudyHistory(StudyReader):
             is_sure: whether it is certain that none runs. If not, only what would stop workers is a reason.
         """
         counts = self.state.counts()
+        if not counts.remaining:
+            return None
+        # these load the schema of sweeps, which takes as long as reading a journal of 1,000 trials
+        from hpo_batch.study import read, stopped
+
         now = (counts, len(self.state.endings), self.state.revision, self.state.armed, *self.home.markers())
         if now != self._stopped_at:
             sweep = None
             with contextlib.suppress(HpoBatchError):
-                sweep = read_revision(self.home, self.state)
-            self._stopped, self._stopped_at = why_stopped(self.home, self.state, sweep), now
-        if self._stopped is not None and self._stopped.why is Why.NO_WORKER and not is_sure:
+                sweep = read.read_revision(self.home, self.state)
+            self._stopped, self._stopped_at = stopped.why_stopped(self.home, self.state, sweep), now
+        if self._stopped is not None and self._stopped.why is stopped.Why.NO_WORKER and not is_sure:
             return None
         return self._stopped
 

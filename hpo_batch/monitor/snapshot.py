@@ -6,11 +6,11 @@ All facts are read here, once; ``status`` and others derive their views from the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.queue import Answer
 from hpo_batch.monitor.reader import StudyHistory
 from hpo_batch.monitor.workers import Workers, WorkerStatus, find_workers

@@ -10,16 +10,17 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hpo_batch.errors import StorageError
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.pareto import front_trials
-from hpo_batch.journal.state import JournalState
+from hpo_batch.journal.state import JournalState, no_collections
+from hpo_batch.late import dataclass
 from hpo_batch.monitor import eta, hours
 from hpo_batch.monitor.course import EndedTrial, best_so_far
 from hpo_batch.monitor.course import newest as newest_ended
@@ -35,15 +36,16 @@ from hpo_batch.monitor.usage import TrialUsage, usage
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import Counts, TrialRecord, TrialState
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask
-from hpo_batch.space.build import build
 from hpo_batch.store.attempt_folder import last_sign
 from hpo_batch.store.footprint import Usage
 from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.nodes import FailingNode, failing_nodes
 from hpo_batch.store.submissions import Submission, read_submissions
-from hpo_batch.study.quota import Share, shares
-from hpo_batch.study.stopped import Stopped
+
+if TYPE_CHECKING:
+    from hpo_batch.study.quota import Share
+    from hpo_batch.study.stopped import Stopped
 
 DIRECTION_MAXIMIZE = DIRECTIONS["maximize"]
 # version of ``as_json`` (docs/status-json.md); new keys do not change it, and keys are never changed or removed
@@ -178,6 +180,10 @@ class View:
         Raises:
             StorageError: none of the studies can be read. If some can, ``unreadable`` has the errors of the others.
         """
+        with no_collections():  # what a look makes stays until the next: the collector found nothing in 100,000 trials
+            return self._look(ask_slurm=ask_slurm, accounting=accounting)
+
+    def _look(self, *, ask_slurm: bool, accounting: bool) -> list[StudyStatus]:
         submissions, broken = {}, {}
         for study in self._studies:
             try:
@@ -315,9 +321,10 @@ def _shares(state: JournalState, frozen: Mapping[str, Any] | None) -> tuple[Shar
     table = (frozen or {}).get("space", {})
     if not any(isinstance(one, dict) and "weights" in one for one in table.values()):
         return ()  # most studies have no weights, and decoding all trials takes time
+    from hpo_batch.study.quota import shares_in
+
     with_n_params = setting(frozen, "objective", "n_params", None) is not None
-    space, _ = build(table, with_n_params=with_n_params)
-    return tuple(shares(space, state.trials))
+    return tuple(shares_in(table, state.trials, with_n_params=with_n_params))
 
 
 def _eta(state: JournalState, study: StudyHistory, live: Sequence[WorkerStatus]) -> Eta:

@@ -7,13 +7,14 @@ import contextlib
 import os
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import open_regular
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import about_trial, has_output, last_lines, size, streams, worker_log
 from hpo_batch.monitor.reader import StudyReader
 from hpo_batch.records import Attempt, TrialRecord

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from hpo_batch.journal.attributes import AttemptEnd, AttemptFacts, attempt_attr, ended_attr
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 
 MOST: Final = 500
 """newest ended attempts that are looked at: decoding them takes 5 ms"""
@@ -90,10 +91,12 @@ def _measured(trials: Sequence[ScannedTrial]) -> Iterator[tuple[int, dict[str, f
                 return
             try:
                 ending = trial.typed(ended_attr(attempt), AttemptEnd)
+                if ending is None or not ending.usage:
+                    continue
                 facts = trial.typed(attempt_attr(attempt), AttemptFacts)
             # `doctor` reports such a journal; a summary must not fail because of one attempt
             except (ValueError, TypeError, RecursionError):
                 continue
-            if ending is not None and ending.usage and facts is not None:
+            if facts is not None:
                 seconds = 0.0 if ending.time is None else ending.time - facts.started
                 yield trial.number, ending.usage, seconds

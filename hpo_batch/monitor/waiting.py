@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from hpo_batch.late import dataclass
 from hpo_batch.monitor.reader import StudyReader
 from hpo_batch.monitor.snapshot import UNSEEN
 from hpo_batch.monitor.status import ASK_SLURM_EVERY_S, StudyStatus, View

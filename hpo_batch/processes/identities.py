@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from hpo_batch.processes.proc import is_alive, started_at
 
 def host_name(environ: Mapping[str, str] | None = None) -> str:
     """SLURM's name of this node in a job, else the host name. Several slurmd on one machine count as several hosts."""
-    return (os.environ if environ is None else environ).get("SLURMD_NODENAME") or socket.gethostname()
+    return (os.environ if environ is None else environ).get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def identity() -> dict[str, str | int]:

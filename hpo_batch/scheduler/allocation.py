@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpo_batch.envvars import EnvVar
+from hpo_batch.late import dataclass
 from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
 from hpo_batch.scheduler.integers import is_integer
@@ -61,7 +60,7 @@ def read(environ: Mapping[str, str], now: float, *, host: str | None = None, cpu
     return Allocation(
         job=f"{array}_{index}" if in_array else single,
         task=index if in_array else None,
-        node=_text(environ, "SLURMD_NODENAME") or host or socket.gethostname(),
+        node=_text(environ, "SLURMD_NODENAME") or host or os.uname().nodename,
         gpus=gpus,
         gpu_count=_gpu_count(environ, len(gpus)),
         cpus=_cpus(environ) or cpus or len(os.sched_getaffinity(0)),

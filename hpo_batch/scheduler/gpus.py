@@ -9,9 +9,9 @@ import itertools
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
+from hpo_batch.late import dataclass
 from hpo_batch.processes import run
 from hpo_batch.scheduler.integers import is_integer
 

@@ -7,10 +7,10 @@ these methods and the types of ``tasks``, ``allocation`` and ``site``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from hpo_batch.late import dataclass
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.site import NodeKind, SiteFacts
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, WaitReason

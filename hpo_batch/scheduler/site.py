@@ -6,7 +6,8 @@ The words are SLURM's; another scheduler fills what it has, and leaves the rest 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from hpo_batch.late import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

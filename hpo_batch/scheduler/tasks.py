@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
+
+from hpo_batch.late import dataclass
 
 
 class TaskState(StrEnum):
@@ -41,7 +43,7 @@ _LIVE = frozenset((TaskState.PENDING, TaskState.RUNNING, TaskState.SUSPENDED, Ta
 _CLOCKS_APART_S = 30.0
 
 
-@dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True, order=True)
 class ArrayTask:
     """An array task. A job that is not an array counts as its own task 0."""
 

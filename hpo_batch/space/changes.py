@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from hpo_batch.late import dataclass
 from hpo_batch.space.cells import size
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any, Final
 
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import Expression, parse
+from hpo_batch.late import dataclass
 from hpo_batch.records import Problem, Value, is_finite, is_number
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, same, steps_between
 from hpo_batch.text.names import nearest

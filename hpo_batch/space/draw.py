@@ -6,10 +6,10 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from hpo_batch.errors import ExpressionError
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.cells import MOST_WALKED, size
 from hpo_batch.space.parameters import Choices, Integer, Real, Searched

@@ -7,8 +7,8 @@ through some of the names, and ``walk`` runs it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Value
 from hpo_batch.space.conditions import decision_order
 from hpo_batch.space.space import N_PARAMS, Space

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import TypeAlias
 
 from hpo_batch.expressions import Expression
+from hpo_batch.late import dataclass
 from hpo_batch.records import Value, is_number
 
 MOST_CELLS = 1_000_000

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import Expression
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.conditions import decision_order
 from hpo_batch.space.parameters import Fixed, Parameter, Searched, same

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import msgspec
 
 from hpo_batch.files import decode, read_json_lines, read_regular
 from hpo_batch.journal.attributes import MAX_TIME_S, is_number
+from hpo_batch.late import dataclass
 from hpo_batch.records import (
     USAGE,
     Cause,

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from hpo_batch.files import (
     write_atomic,
     write_new,
 )
+from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome, is_counted
 

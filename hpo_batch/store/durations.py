@@ -12,11 +12,11 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpo_batch.files import read_json_lines
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Reason, TrialState, Value
 from hpo_batch.store.attempt_folder import METRICS_FILE
 from hpo_batch.store.home import StudyHome

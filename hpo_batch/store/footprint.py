@@ -9,11 +9,11 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import TRIALS_PER_FOLDER, StudyHome
 
@@ -105,9 +105,9 @@ def of_study(home: StudyHome, state: JournalState, frozen: Mapping[str, Any] | N
     counts = state.counts()
     begun = sum(1 for trial in state.trials if trial.attempt)
     ended = (state.trials[number] for _, number in reversed(state.endings))
-    counted = [_count(home.trial(trial.number)) for trial in itertools.islice(ended, 4 * LOOKED_AT) if trial.attempt]
+    counted = (_count(home.trial(trial.number)) for trial in itertools.islice(ended, 4 * LOOKED_AT) if trial.attempt)
     # a folder may have been removed by hand
-    sample = [count for count in counted if count][:LOOKED_AT]
+    sample = list(itertools.islice(filter(None, counted), LOOKED_AT))
     if sample:
         each = sum(sample) / len(sample)
     else:

@@ -11,12 +11,12 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
+from hpo_batch.late import dataclass
 from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"

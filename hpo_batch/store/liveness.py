@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hpo_batch.late import dataclass
 from hpo_batch.processes import is_dead_here
 from hpo_batch.store.leases import LeaseWatch, lease_path, read_owners
 

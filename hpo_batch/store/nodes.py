@@ -10,11 +10,12 @@ three must suffice, and one success clears the node. *Do trials fail there more 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Final
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 
 IN_A_ROW: Final = 3
@@ -77,6 +78,8 @@ def failing_nodes(state: JournalState) -> tuple[FailingNode, ...]:
     Only trials that ended since the last submission count. A trial elsewhere succeeds if it finished after the first
     failure of the row, or is still running and started before the newest of the row.
     """
+    if state.failed_since_armed < IN_A_ROW:
+        return ()
     rows = _rows(state)
     failing = []
     for node, row in rows.items():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import read_regular, write_new
+from hpo_batch.late import dataclass
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import stat
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import msgspec
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import LINES_BYTES, append_json_line, loads, read_json_lines, read_regular
+from hpo_batch.late import dataclass
 from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.store.home import StudyHome
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from hpo_batch.late import dataclass
 from hpo_batch.scheduler.integers import is_integer
 
 

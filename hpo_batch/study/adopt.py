@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import msgspec
 
@@ -22,6 +22,7 @@ from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular, sync_directory, write_atomic
 from hpo_batch.journal.attributes import ADOPTED, ARMED, FACTS
 from hpo_batch.journal.encode import Record, Writer
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome

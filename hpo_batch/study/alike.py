@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import same
 

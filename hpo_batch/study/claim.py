@@ -7,13 +7,14 @@ because only one worker at a time holds the lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, GivenBack, Idle, IdleWhy, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.attempt_archive import KeptEnd

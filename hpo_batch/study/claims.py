@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Transaction
+from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, Idle, IdleWhy, Outcome, Owner
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.home import Marker

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from hpo_batch.journal.attributes import FAILURE, REPLICATES, SAMPLER, ended_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Complete, Failed, Outcome, Pruned, Reason, TrialState, Usage
 from hpo_batch.study import policy
 from hpo_batch.study.replicates import finite

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.file import Transaction
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Outcome, Reason, Usage
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.checkpoints import moved_forward

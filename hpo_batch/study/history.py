@@ -12,7 +12,6 @@ import heapq
 import math
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -24,6 +23,7 @@ from optuna.trial import FrozenTrial
 from hpo_batch.journal.attributes import is_ours
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.study.brackets import BRACKET

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import msgspec
 
@@ -22,6 +22,7 @@ from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.store.home import StudyHome, find_homes, is_counted
 from hpo_batch.study.replicates import mean_values

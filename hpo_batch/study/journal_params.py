@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched, same
 from hpo_batch.space.space import Space

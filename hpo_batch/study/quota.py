@@ -8,12 +8,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, TypeAlias
 
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Value
+from hpo_batch.space.build import build
 from hpo_batch.space.parameters import Choices, same
 from hpo_batch.space.space import Space
 
@@ -111,3 +113,15 @@ def shares(space: Space, trials: Iterable[ScannedTrial]) -> list[Share]:
                 )
             )
     return shares_
+
+
+def shares_in(table: Mapping[str, Any], trials: Iterable[ScannedTrial], *, with_n_params: bool = False) -> list[Share]:
+    """``shares`` of the space that a table ``[space]`` describes.
+
+    Args:
+        table: of a frozen sweep.
+        trials: of its study.
+        with_n_params: see ``space.build``.
+    """
+    space, _ = build(table, with_n_params=with_n_params)
+    return shares(space, trials)

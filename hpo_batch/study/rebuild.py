@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from hpo_batch.journal.decode import NONSENSE
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, TrialState, Verdict
 from hpo_batch.study.patience import raises_storage_errors
 from hpo_batch.study.pruners import decides_from

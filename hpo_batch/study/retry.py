@@ -7,13 +7,13 @@ claim takes it. It is created here and not in ``claim``, which would skip a conf
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from hpo_batch.journal.attributes import FACTS
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.journal_params import JournalParams

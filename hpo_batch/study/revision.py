@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.records import Value
 from hpo_batch.space.space import Space
 from hpo_batch.store.home import StudyHome

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hpo_batch.journal.attributes import FACTS, attempt_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
+from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, Configuration, Owner, TrialState
 from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.replicates import seeds_of

@@ -7,11 +7,11 @@ workers are gone, since their own explanation is only in their logs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from hpo_batch.journal.state import JournalState
+from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.policy import why_tripped

@@ -14,7 +14,7 @@ from pathlib import Path
 from hpo_batch.journal.attributes import FAILURE
 from hpo_batch.journal.encode import Writer
 from hpo_batch.records import Cause, Claim, Configuration, GivenBack, Idle, Outcome, Owner, TrialState, Usage
-from hpo_batch.store import attempt_folder, durations, leases, nodes
+from hpo_batch.store import attempt_folder, durations, held_lease, leases, nodes
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study import patience
 from hpo_batch.study.alike import Alike
@@ -51,7 +51,7 @@ class Study:
         self.endings = Endings(self.journal, self.reports, writer, clock=clock)
         self.lost_attempts = LostAttempts(self.journal, owner, granted=granted)
         self.claims = Claims(self.journal, self.endings, self.lost_attempts, writer, clock=clock, granted=granted)
-        self._lease: leases.Lease | None = None
+        self._lease: held_lease.Lease | None = None
 
     @classmethod
     @contextlib.contextmanager
@@ -69,7 +69,7 @@ class Study:
             StorageError: the study cannot be read, or the lease cannot be written.
         """
         study = cls(home, owner, clock=clock, n_params=n_params)
-        with leases.held(home.workers, owner, duration_s=study.sweep.study.lease_s) as lease:
+        with held_lease.held(home.workers, owner, duration_s=study.sweep.study.lease_s) as lease:
             study._lease = lease
             study.journal.starting = leases.count(home.workers)
             yield study

@@ -6,9 +6,9 @@ Changes are allowed as long as finished trials stay comparable.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from hpo_batch.late import dataclass
 from hpo_batch.space.parameters import Fixed, Integer, Real
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw

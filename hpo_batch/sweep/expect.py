@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import MAX_LENGTH, Expression, dotted_name, masked, parse, unmasked, why_constant
+from hpo_batch.late import dataclass
 from hpo_batch.sweep.values import GROUPS
 from hpo_batch.text.names import did_you_mean, listed
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Value, is_number
 from hpo_batch.space.parameters import Fixed, same
 from hpo_batch.sweep.schema import Sweep

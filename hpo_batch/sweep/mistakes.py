@@ -6,9 +6,10 @@ A sweep is merged from several sources. A problem has a key of the result, and b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Problem
 from hpo_batch.sweep.lines import Key, line_of
 from hpo_batch.text.lines import one_line

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tomli
-
 from hpo_batch.errors import UserError
 
 
@@ -15,6 +13,8 @@ def name_in_toml(path: str) -> str:
     Raises:
         UserError: there is no such file, or no such key in it.
     """
+    import tomli  # every command imports this module, and few commands are given a file
+
     try:
         # utf-8-sig: some editors write a byte order mark
         name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]

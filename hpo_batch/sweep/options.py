@@ -6,9 +6,9 @@ The options are listed here because the loader does not import Optuna; a test co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Problem, is_finite
 from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from hpo_batch.errors import UserError
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import Choices, Fixed, Searched
 from hpo_batch.sweep.schema import PlannedTrial, Sweep

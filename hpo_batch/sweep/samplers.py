@@ -6,8 +6,9 @@ these modules, because ``check`` and ``status`` must not import Optuna.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from hpo_batch.late import dataclass
 from hpo_batch.sweep.options import FLAG, POSITIVE, SHARE, Options, one_of, whole
 
 

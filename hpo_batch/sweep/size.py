@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration
 from hpo_batch.space.balanced_order import evenly, levels_of
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size, valid_cells

@@ -7,14 +7,17 @@ whose import and models took a fifth of a worker's start, and 1,300 calls to the
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import inspect
 import itertools
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from hpo_batch.late import dataclass
 
 OTHER_NAMES = {"space_table": "space"}
 """attributes whose name differs from their key, besides Python keywords, which end with _"""
@@ -54,7 +57,7 @@ class Limits:
         return {**handler(source), **{name: bound for name, bound in vars(self).items() if bound is not None}}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Through:
     """A function that converts or checks a value, and raises ValueError if it is invalid."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tomli
 
 from hpo_batch.errors import UserError
+from hpo_batch.late import dataclass
 from hpo_batch.shipped import shipped
 from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown

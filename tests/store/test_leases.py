@@ -17,7 +17,8 @@ from hpo_batch.errors import StorageError
 from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
 from hpo_batch.store import leases
-from hpo_batch.store.leases import LeaseWatch, held, is_followed, lease_path, read_owners, remove_dead, remove_left_over
+from hpo_batch.store.held_lease import held
+from hpo_batch.store.leases import LeaseWatch, is_followed, lease_path, read_owners, remove_dead, remove_left_over
 from tests.helpers import until
 from tests.processes import dead_process, kill, start
 

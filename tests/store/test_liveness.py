@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hpo_batch.records import Owner
-from hpo_batch.store.leases import held, lease_path
+from hpo_batch.store.held_lease import held
+from hpo_batch.store.leases import lease_path
 from hpo_batch.store.liveness import find_alive, holders
 from tests.helpers import until
 from tests.processes import kill, start

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpo_batch.records import Configuration, Idle, IdleWhy, Stopping
-from hpo_batch.store import leases
+from hpo_batch.store import held_lease, leases
 from hpo_batch.store.durations import Took
 from hpo_batch.store.home import StudyHome
 from hpo_batch.worker.resources import Place
@@ -167,9 +167,9 @@ def test_a_later_run_of_an_array_task_follows_the_earlier_one(tmp_path: Path) ->
     assert not leases.follows({"worker": "host-12-0", "job": "local"}, run_facts(0))
     mine = owner(worker="7-r0-3", job="7_3", submission="abc")
     assert not leases.is_followed(tmp_path, mine)
-    with leases.held(tmp_path, owner(worker="7-r1-3", job="7_3", submission="abc"), duration_s=60):
+    with held_lease.held(tmp_path, owner(worker="7-r1-3", job="7_3", submission="abc"), duration_s=60):
         assert leases.is_followed(tmp_path, mine)
-    with leases.held(tmp_path, mine, duration_s=60):
+    with held_lease.held(tmp_path, mine, duration_s=60):
         leases.remove(tmp_path, mine.worker)
         assert list(tmp_path.iterdir()) == []
     assert time.time() > PLACE.began

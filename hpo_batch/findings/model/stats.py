@@ -18,6 +18,10 @@ CLIPPED = 0.1
 """share of the values at either end that tests see drawn in: a few diverged trials else own the variance"""
 FENCE = 3.0
 """interquartile ranges beyond the quartiles from which a value is drawn in also where means are estimated"""
+INNER = 2.56
+"""standard deviations that hold the middle 80 % of a normal distribution"""
+FAR_OUT = 5
+FEWEST_VALUES = 5
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
@@ -109,6 +113,20 @@ def fenced(y: Floats) -> Floats:
     low, high = np.quantile(y, [0.25, 0.75])
     margin = FENCE * (high - low)
     return np.clip(y, low - margin, high + margin) if margin > 0 else y
+
+
+def inner_spread(sd: float | None, values: Sequence[float]) -> float | None:
+    """How far values lie apart: their standard deviation, but for a few so far out that it would hide the others.
+
+    Args:
+        sd: the standard deviation; None if it is unknown.
+        values: of which it is.
+    """
+    if sd is None or len(values) < FEWEST_VALUES:
+        return sd
+    low, high = np.quantile(values, [0.1, 0.9])
+    inner = float(high - low) / INNER
+    return inner if 0 < inner < sd / FAR_OUT else sd
 
 
 def correlation(a: Floats, b: Floats) -> tuple[float | None, float | None, float | None, float | None]:

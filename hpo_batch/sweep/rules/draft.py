@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from hpo_batch.late import dataclass
 from hpo_batch.records import Problem
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.lines import Key
