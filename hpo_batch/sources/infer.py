@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from hpo_batch.errors import StorageError
 from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
 from hpo_batch.space.space import Space
@@ -104,11 +105,17 @@ def from_distributions(
     Args:
         distributions: all distributions of each parameter, ``{"name": ..., "attributes": {...}}``.
         seen: values that trials have, as ``plain_choices`` writes them.
+
+    Raises:
+        StorageError: a distribution is none, in a damaged file.
     """
     found: list[Parameter] = []
     told: list[str] = []
     for name, several in distributions.items():
-        parameter, notes = _together(name, list(several), list(seen.get(name, ())))
+        try:
+            parameter, notes = _together(name, list(several), list(seen.get(name, ())))
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"the distributions of '{name}' make no sense: was the file damaged?") from error
         found.append(parameter)
         told += notes
     return Space(parameters=tuple(found)), tuple(told)
