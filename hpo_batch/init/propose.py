@@ -71,6 +71,8 @@ def propose(script: Script, *, python: str) -> Proposal:
     left: list[tuple[str, str]] = []
     found: dict[Option, Searched] = {}
     for option in script.options:
+        if option.flag in script.given:
+            continue
         words_of = _given(option, script)
         if words_of:
             prefix += words_of

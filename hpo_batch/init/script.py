@@ -19,6 +19,7 @@ from hpo_batch.text.names import listed
 
 _TRAINING: Final = ("train", "fit", "run", "main", "finetune", "fine-tune")
 """subcommands that train, if the user names none"""
+_LIGHTNINGS_FOLDER: Final = "--trainer.default_root_dir"
 _KNOWN: Final = "argparse, click, typer, tyro, jsonargparse, Hydra, absl, fire"
 
 
@@ -80,7 +81,13 @@ def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: st
         found = _script(path, text, tuple(options), name, ())
         # TrainingArguments do nothing without; both take an optional value, which is true
         switches = tuple(f"--{one.name}" for one in options if one.name in ("do_train", "do_eval"))
-        return replace(found, given=switches) if "HfArgumentParser" in source.parsers else found
+        if "HfArgumentParser" in source.parsers:
+            return replace(found, given=switches)
+        if "LightningCLI" in source.parsers and any(one.flag == _LIGHTNINGS_FOLDER for one in options):
+            # it saves its configuration there, and ends with an error if one is there already (SaveConfigCallback in
+            # lightning/pytorch/cli.py): all trials but the first would fail in a folder that they share
+            return replace(found, given=(_LIGHTNINGS_FOLDER, "{trial_dir}"))
+        return found
     assert isinstance(answer, NoHelp)
     if not source.options and not any(source.of_subcommands.values()):
         raise UserError(

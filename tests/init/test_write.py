@@ -88,6 +88,8 @@ def test_the_sweep_passes_check_and_the_script_takes_what_it_proposes(folder: Pa
     assert (checked.errors, checked.warnings) == ((), ())
     (sweep,) = load(Path("sweep.toml"))
     assert {one.name for one in sweep.space.searched} == SEARCHED[kind]
+    if kind == "LightningCLI":  # or else trials would find each other's config.yaml
+        assert " --trainer.default_root_dir {trial_dir} " in str(sweep.objective.command)
     for params in ends(sweep)[: 1 if kind in ("LightningCLI", "HfArgumentParser") else None]:
         given, output = run(sweep, params, folder)
         got = flat(given)
