@@ -45,6 +45,10 @@ class Option:
     """the most that it takes, if it says so"""
     why_left: str = ""
     """why it cannot be searched, if its source says so"""
+    is_typed: bool = False
+    """whether the user has typed its default"""
+    is_of_trainer: bool = False
+    """whether a library of Hugging Face declares it, and not the script"""
 
     @property
     def name(self) -> str:
@@ -71,6 +75,14 @@ class Script:
     """whether it takes ``--name=value`` and no other form"""
     given: tuple[str, ...] = ()
     """words that the command needs and that are no options to search"""
+    typed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """what the user types behind it: words with the flag of the option they belong to, which is empty if it is none"""
+    launcher: tuple[str, ...] = ()
+    """what starts it, if the user says so: ``accelerate launch``"""
+    fields: frozenset[str] = frozenset()
+    """names of the fields of its own dataclasses"""
+    is_of_trainer: bool = False
+    """whether it takes the options of the Trainer of Hugging Face"""
     notes: tuple[str, ...] = ()
     """what the user should know of how they were found"""
 

@@ -58,8 +58,7 @@ def read_script(
         return Script(path=path, text=text, options=(*entries, *others), has_equals=True, given=(named,))
     if source.is_whole:
         name = _chosen(path, tuple(source.of_subcommands), subcommand)
-        options = source.of_subcommands[name] if name else source.options
-        return _script(path, text, tuple(options), name, ())
+        return _script(path, text, source.of_subcommands.get(name) or _behind(name, source.options), name, ())
     tell(f"asking '{python} {path} --help', which takes as long as its imports")
     return _asked(path, text, source, subcommand=subcommand, python=python, limit_s=limit_s)
 
@@ -78,7 +77,9 @@ def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: st
         options = [_completed(option, known.get(option.flag), source.fields) for option in answer.options]
         if "fire" in source.parsers:
             options = [_of_python(option) for option in options]
-        found = _script(path, text, tuple(options), name, ())
+        if not answer.subcommands and name not in source.of_subcommands:
+            options = list(_behind(subcommand, options))
+        found = replace(_script(path, text, tuple(options), name, ()), fields=frozenset(source.fields))
         # TrainingArguments do nothing without; both take an optional value, which is true
         switches = tuple(f"--{one.name}" for one in options if one.name in ("do_train", "do_eval"))
         if "HfArgumentParser" in source.parsers:
@@ -95,7 +96,7 @@ def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: st
             "hand: docs/objective.md, A command"
         )
     name = _chosen(path, tuple(source.of_subcommands), subcommand)
-    options_read = source.of_subcommands[name] if name else source.options
+    options_read = source.of_subcommands.get(name) or _behind(name, source.options)
     note = f"read from the source alone, since '{python} {path} --help' shows no options: {answer.why}"
     return _script(path, text, tuple(options_read), name, (note,))
 
@@ -105,6 +106,12 @@ def _script(path: Path, text: str, options: tuple[Option, ...], name: str, notes
         raise UserError(f"'{path}' has no options, and a sweep needs something to set")
     unique = tuple(without_duplicates(options))
     return Script(path=path, text=text, options=unique, subcommand=name, notes=notes)
+
+
+def _behind(words: str, options: Sequence[Option]) -> tuple[Option, ...]:
+    """The options of a script without subcommands that is given words: its first positional arguments are known."""
+    known = [option for option in options if option.is_positional][: len(words.split())]
+    return tuple(option for option in options if option not in known)
 
 
 def _completed(option: Option, read: Option | None, fields: Mapping[str, Option]) -> Option:

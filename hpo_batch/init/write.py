@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
-from hpo_batch.errors import HpoBatchError, UserError
+from hpo_batch.errors import HpoBatchError
 from hpo_batch.files import write_files
+from hpo_batch.init.hugging_face import for_trainer
 from hpo_batch.init.metric import guess
 from hpo_batch.init.modules import local_modules, parsed
 from hpo_batch.init.propose import propose
 from hpo_batch.init.script import read_script
 from hpo_batch.init.site import site_template
 from hpo_batch.init.sweep_text import job_template, next_steps, study_name, sweep_text
+from hpo_batch.init.typed import read_typed, with_typed
 from hpo_batch.shipped import shipped
 
 STARTERS: Final[Mapping[str, str]] = {
@@ -87,7 +88,7 @@ def from_script(
     """A sweep of a script, and a job template.
 
     Args:
-        named: the script's path, with a subcommand behind it if it has several.
+        named: the script's path, or the command that runs it by hand.
         sweep: the sweep's path.
         environ: variables of this process.
         tell: is told what takes long, before it begins.
@@ -95,9 +96,10 @@ def from_script(
     Raises:
         UserError: there is no such script, or its options cannot be found.
     """
-    path, subcommand = _split(named)
-    python = interpreter()
-    script = read_script(path, subcommand=subcommand, python=python, tell=tell)
+    typed = read_typed(named)
+    path, python = typed.script, typed.python or interpreter()
+    read = read_script(path, subcommand=typed.subcommand, python=python, tell=tell)
+    script = with_typed(for_trainer(read, typed), typed)
     tree = parsed(path, script.text)
     metric = guess(tree, *local_modules(path, tree))
     proposal = propose(script, python=python)
@@ -132,16 +134,3 @@ def _lacks_us(python: str) -> str:
         f"'{python}' cannot import hpo_batch: install hpo-batch into its environment too, or let the script print a "
         "line 'RESULT: val_loss=0.31' at its end instead of reporting"
     )
-
-
-def _split(named: str) -> tuple[Path, str]:
-    """``train.py fit`` as the script and its subcommand; a file of that name is a script."""
-    if named.strip() and Path(named).exists():
-        return Path(named), ""
-    try:
-        words: Sequence[str] = shlex.split(named)
-    except ValueError:
-        words = [named]
-    if not words:
-        raise UserError("--from names a script")
-    return Path(words[0]), " ".join(words[1:])
