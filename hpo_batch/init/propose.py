@@ -39,7 +39,7 @@ _SETTINGS: Final = words(
     "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial"
 )
 # words of sizes that the data decide: another one is another model, or none
-_OF_DATA: Final = words("input output image img vocab vocabulary height resolution")
+_OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop")
 # options that say what is trained, although a word of theirs is one of settings
 _TRAINED: Final = words("max_depth max_features max_leaves max_leaf_nodes max_bin")
 _NOT_TRAINED: Final = words("eval test val valid validation predict")
@@ -61,6 +61,8 @@ class Proposal:
     """options that are not passed, each with the reason, or with its default if there is nothing to say"""
     marks: tuple[str, ...]
     """what the user has to fill in"""
+    reasons: Mapping[str, str]
+    """why, for marks of which the name does not tell"""
     comments: tuple[str, ...]
     """on the command"""
 
@@ -72,10 +74,11 @@ def propose(script: Script, *, python: str) -> Proposal:
         script: with its options.
         python: the command that runs it.
     """
-    ours, marks, comments = list[str](), list[str](), list[str]()
+    ours, marks, comments = list[str](), dict[str, str](), list[str]()
     left: list[tuple[str, str]] = []
     found: dict[Option, Searched] = {}
     trials = set[str]()  # flags whose value is the trial's own
+    has_domains = any(option.domain is not None for option in script.options)
     for option in script.options:
         if option.flag in script.given:
             continue
@@ -84,7 +87,8 @@ def propose(script: Script, *, python: str) -> Proposal:
             ours += words_of
             trials.add(option.flag)
             continue
-        one = _searched(option, is_hydra=script.is_hydra) if is_number(option) or not option.is_typed else ""
+        is_left = (has_domains and option.domain is None) or (option.is_typed and not is_number(option))
+        one = "" if is_left else _searched(option, is_hydra=script.is_hydra)
         if isinstance(one, Searched):
             found[option] = one
         elif option.is_typed:
@@ -94,7 +98,7 @@ def propose(script: Script, *, python: str) -> Proposal:
         elif option.is_required:
             mark = f"{FILL_IN}_{re.sub(r'[^A-Za-z0-9]+', '_', option.name)}"
             ours += _as_words(option, mark, script)
-            marks.append(mark)
+            marks[mark] = option.why_left
         elif one or not option.is_of_trainer:
             left.append((option.flag, one))
     kept = _most_important(found)
@@ -106,7 +110,7 @@ def propose(script: Script, *, python: str) -> Proposal:
     typed_words = [word for flag, words in script.typed if flag not in searched_flags | trials for word in words]
     start = [
         *map(_quoted, script.launcher or (python,)),
-        _quoted(str(script.path)),
+        *(("-m", script.module) if script.module else (_quoted(str(script.path)),)),
         *map(_quoted, script.subcommand.split()),
     ]
     words_all = [*start, *map(_quoted, (*typed_words, *script.given)), *ours]
@@ -122,6 +126,7 @@ def propose(script: Script, *, python: str) -> Proposal:
         constraints=_constraints(parameters),
         left=tuple(left),
         marks=tuple(marks),
+        reasons={mark: why for mark, why in marks.items() if why},
         comments=tuple(comments),
     )
 
@@ -149,6 +154,8 @@ def _as_words(option: Option, value: str, script: Script) -> list[str]:
 
 def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
     """How to search an option, or why not; empty if its name says it."""
+    if option.domain is not None:
+        return Searched(value=option.domain, comment="as its hydra.sweeper searches it", rank=0)
     if option.is_positional:
         return "" if not option.choices else f"one of {', '.join(map(str, option.choices))}"
     if option.why_left:

@@ -90,7 +90,8 @@ def _searched(option: Option) -> Searched | None:
 def _choices(option: Option) -> Searched | None:
     values = list(dict.fromkeys(option.choices))
     default = "" if option.default is None else f"the script's default is {option.default}"
-    return Searched(value=values, comment=default, rank=5) if len(values) > 1 else None
+    is_boolean = {str(value).lower() for value in values} == {"true", "false"}
+    return Searched(value=values, comment=default, rank=7 if is_boolean else 5) if len(values) > 1 else None
 
 
 def _boolean(option: Option) -> Searched:

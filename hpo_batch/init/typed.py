@@ -32,6 +32,8 @@ class Typed:
     """the words behind the script up to its first option: a subcommand, or positional arguments"""
     words: tuple[str, ...] = ()
     """the others"""
+    module: str = ""
+    """the script's name behind ``-m``, if that is how it is started"""
 
     @property
     def python(self) -> str:
@@ -53,15 +55,27 @@ def read_typed(text: str) -> Typed:
         words = [text]
     if not words:
         raise UserError("--from names a script")
-    position = next((i for i, word in enumerate(words) if word.endswith(".py")), 0)
+    position = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
+    module = ""
+    if position is None and "-m" in words[:-1]:
+        position = words.index("-m") + 1
+        module = words[position]
+    position = position or 0
     behind = words[position + 1 :]
     count = next((i for i, word in enumerate(behind) if not _is_plain(word)), len(behind))
     return Typed(
-        launcher=tuple(words[:position]),
-        script=Path(words[position]),
+        launcher=tuple(words[: position - 1 if module else position]),
+        script=_file_of(module) if module else Path(words[position]),
+        module=module,
         subcommand=" ".join(behind[:count]),
         words=tuple(behind[count:]),
     )
+
+
+def _file_of(module: str) -> Path:
+    """The file of a module, or of the package that it is: ``src/train.py``, ``src/train/__main__.py``."""
+    path = Path(*module.split("."))
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def with_typed(script: Script, typed: Typed) -> Script:
