@@ -42,7 +42,7 @@ def read_options(path: Path, tree: ast.Module) -> tuple[tuple[Option, ...], tupl
             values = _composed(folder, file, notes)
             return tuple(_options(values)), tuple(notes)
     classes, stored = dict[str, ast.ClassDef](), dict[str, str]()
-    for module in (tree, *local_modules(path, tree)):
+    for module in (tree, *(one for _, one in local_modules(path, tree))):
         classes = dataclasses_in(module) | classes
         stored = _stored(module) | stored
     name = stored.get(config_name or "") or next(iter(stored.values()), "")

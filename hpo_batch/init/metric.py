@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
 from hpo_batch.init.declared import called
+from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import shown
 from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
 
@@ -36,27 +38,38 @@ class Metric:
     """what the script prints under this name"""
     callback: str = ""
     """of ``hpo_batch.integrations``, which would report it"""
-    is_elsewhere: bool = field(default=False, compare=False)
-    """whether a module that the script imports has it"""
+    place: Place | None = field(default=None, compare=False)
+    """where it is printed"""
+    module: Path | None = field(default=None, compare=False)
+    """the module that has it, if the script only imports it"""
 
 
-def guess(*trees: ast.Module) -> Metric | None:
+def guess(tree: ast.Module, modules: Sequence[tuple[Path, ast.Module]] = ()) -> Metric | None:
     """The metric that a script reports; else one that its trainer logs, or that it prints; None if it names none.
 
     Args:
-        trees: of the script, and then of the modules beside it.
+        tree: of the script.
+        modules: those that lie beside it.
     """
     for find in (_reported, _of_trainers, _printed):
-        for i, tree in enumerate(trees):
-            found = list(find(tree))
+        for path, one in ((None, tree), *modules):
+            found = list(find(one))
             if found:
-                return replace(max(found, key=_preference), is_elsewhere=i > 0)
+                return replace(max(found, key=_preference), module=path)
     return None
 
 
-def _metric(name: str, *, is_reported: bool = False, variable: str = "", callback: str = "") -> Metric:
-    direction = direction_of(name)
-    return Metric(name=name, direction=direction, is_reported=is_reported, variable=variable, callback=callback)
+def _metric(
+    name: str, *, is_reported: bool = False, variable: str = "", callback: str = "", place: Place | None = None
+) -> Metric:
+    return Metric(
+        name=name,
+        direction=direction_of(name),
+        is_reported=is_reported,
+        variable=variable,
+        callback=callback,
+        place=place,
+    )
 
 
 def _preference(metric: Metric) -> tuple[bool, bool, bool]:
@@ -159,7 +172,7 @@ def _printed(tree: ast.Module) -> Iterator[Metric]:
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
         if _is_measure(name):
-            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "")
+            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place_of(tree, value))
 
 
 def _is_measure(name: str) -> bool:

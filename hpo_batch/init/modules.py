@@ -41,7 +41,7 @@ def parsed(path: Path, text: str) -> ast.Module:
         raise UserError(f"{where}: not valid Python: {getattr(error, 'msg', error)}") from None
 
 
-def local_modules(script: Path, tree: ast.Module) -> Iterator[ast.Module]:
+def local_modules(script: Path, tree: ast.Module) -> Iterator[tuple[Path, ast.Module]]:
     """Modules that a script imports from beside it or from the folder above, and those that they import in turn."""
     roots = (script.parent, script.absolute().parent.parent)
     todo, seen = [(script, tree)], {script.absolute()}
@@ -56,7 +56,7 @@ def local_modules(script: Path, tree: ast.Module) -> Iterator[ast.Module]:
             except UserError:
                 continue
             todo.append((path, module))
-            yield module
+            yield path, module
 
 
 def _imported(importer: Path, tree: ast.Module, roots: tuple[Path, ...]) -> Iterator[Path]:

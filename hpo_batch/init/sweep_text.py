@@ -94,7 +94,7 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield 'direction = "minimize"             # or "maximize"'
     else:
         if not metric.is_reported:
-            how = f"add {metric.callback}()" if metric.callback else f"after each epoch, {_report(metric)}"
+            how = f"add {metric.callback}()" if metric.callback else f"{_where(metric)}, {_report(metric)}"
             yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
@@ -103,14 +103,21 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
 
 
 def _who(script: Script, metric: Metric) -> str:
-    return f"a module of {script.path.name}" if metric.is_elsewhere else script.path.name
+    return (metric.module or script.path).name
+
+
+def _where(metric: Metric) -> str:
+    return f"after line {metric.place.line}" if metric.place is not None else "after each epoch"
 
 
 def _report(metric: Metric) -> str:
     """The call that reports what the script prints."""
     value = metric.variable or "..."
     named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
-    return f"hpo_batch.report(epoch, {named})"
+    step = "epoch" if metric.place is None else metric.place.step
+    if step:
+        return f"hpo_batch.report({step}, {named})"
+    return f"hpo_batch.report({named})" if metric.name.isidentifier() else f"hpo_batch.report(metrics={named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -174,8 +181,8 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
         )
     elif not metric.is_reported:
         steps.append(
-            f"{_who(script, metric)} prints {metric.name} and does not report it: add 'import hpo_batch' and, after "
-            f"each epoch, '{_report(metric)}'"
+            f"{_who(script, metric)} prints {metric.name} and does not report it: {_where(metric)}, add "
+            f"'{_report(metric)}', and 'import hpo_batch' at the top"
         )
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")

@@ -101,7 +101,7 @@ def from_script(
     read = read_script(path, subcommand=typed.subcommand, python=python, tell=tell)
     script = with_typed(for_trainer(read, typed), typed)
     tree = parsed(path, script.text)
-    metric = guess(tree, *local_modules(path, tree))
+    metric = guess(tree, tuple(local_modules(path, tree)))
     proposal = propose(script, python=python)
     template, note = site_template(environ)
     study = study_name(path.absolute().parent, path)
