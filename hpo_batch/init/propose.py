@@ -103,8 +103,8 @@ def propose(script: Script, *, python: str) -> Proposal:
     names, placeholder, dropped = _names(kept, script)
     left += dropped
     parameters = {names[option]: kept[option] for option in names}
-    searched_flags = {option.flag for option in names}
-    typed_words = [word for flag, words in script.typed if flag not in searched_flags | trials for word in words]
+    ours_too = {*(option.flag for option in names), *trials, *script.given}
+    typed_words = [word for flag, words in script.typed if flag not in ours_too for word in words]
     start = [
         *map(_quoted, script.launcher or (python,)),
         _quoted(str(script.path)),
