@@ -6,10 +6,12 @@ of all others only the script's own are proposed. Pure.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
+from hpo_batch.init.declared import called
 from hpo_batch.init.option import Kind, Option, Script
 from hpo_batch.init.ranges import Searched, said_default, searched
 from hpo_batch.init.typed import Typed
@@ -77,6 +79,45 @@ def of_trainer(option: Option) -> Searched | None:
         said = f"{said_default(option)}, of {len(option.choices)} choices"
         return Searched(value=kept, comment=said, rank=5) if len(kept) > 1 else None
     return searched(option) if name in _LORA else None
+
+
+def edits(tree: ast.Module, name: str, metric: str) -> Iterator[str]:
+    """What to write into a script of the Trainer so that it reports and goes on after an interruption.
+
+    Args:
+        tree: of the script.
+        name: of its file.
+        metric: that is to be reported.
+    """
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    trainers = [call.lineno for call in calls if called(call).endswith("Trainer")]
+    starts = [call for call in calls if called(call) == "train" and "trainer" in ast.unparse(call.func).lower()]
+    if not trainers:
+        return
+    callback = "HuggingFaceCallback()"
+    is_to_resume = bool(starts) and not _resumes(calls)
+    given = f"callbacks=[callback := {callback}]" if is_to_resume else f"callbacks=[{callback}]"
+    yield (
+        f"report {metric}: in {name}, line {trainers[-1]}, give the trainer '{given}', and write "
+        "'from hpo_batch.integrations import HuggingFaceCallback' at the top"
+    )
+    if is_to_resume:
+        yield (
+            f"go on after an interruption: in {name}, line {starts[-1].lineno}, write "
+            "'train(resume_from_checkpoint=callback.resume_from)'"
+        )
+
+
+def _resumes(calls: Collection[ast.Call]) -> bool:
+    """Whether a script looks for the newest checkpoint in its output_dir."""
+    given = [
+        k.value for one in calls if called(one) == "train" for k in one.keywords if k.arg == "resume_from_checkpoint"
+    ]
+    return any(map(_is_true, given)) or any(called(one) == "get_last_checkpoint" for one in calls)
+
+
+def _is_true(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
 
 
 def _why_left(option: Option, given: Collection[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from hpo_batch.init.hugging_face import edits
 from hpo_batch.init.metric import Metric
 from hpo_batch.init.option import Script
 from hpo_batch.init.propose import Proposal
@@ -175,10 +177,17 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
     reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
     steps = [f"replace {mark} in the command{reasons.get(mark, '')}" for mark in proposal.marks]
     name = script.path.name
+    if steps:
+        steps[-1] += f"; or let init read the command that you type by hand, --from '{name} --option value ...'"
+    of_trainer: list[str] = []
+    if metric is not None and metric.callback == "HuggingFaceCallback":
+        of_trainer += edits(ast.parse(script.text), name, metric.name)
     if metric is None:
         steps.append(
             f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
         )
+    elif of_trainer:
+        steps += of_trainer
     elif not metric.is_reported:
         steps.append(_how_to_report(script, metric))
     if metric is not None and metric.direction is None:
