@@ -15,15 +15,12 @@ _PRINTS: Final = frozenset(
 )
 _PERCENT = re.compile(r"%[-+ #0]*\d{0,3}(?:\.\d{1,3})?[diouxXeEfFgGs]")
 
-_STEPS: Final = ("epoch", "epoch_idx", "epoch_num", "ep", "step", "global_step", "iteration", "iter_num", "it", "round")
-"""variables that count what a report is for"""
-
 Shown = tuple[str, ast.expr]
 """the text before a value, and the value"""
 
 
-def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Shown]]:
-    """Every value that a script prints or logs, with the call: f-strings, ``format``, ``%``, and arguments of print.
+def shown(tree: ast.AST) -> Iterator[Shown]:
+    """Every value that a script prints or logs: f-strings, ``format``, ``%``, and arguments of print.
 
     Without what it prints before it ends with an error.
     """
@@ -32,34 +29,9 @@ def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Shown]]:
         if isinstance(node, ast.Call) and called(node) in _PRINTS and node not in last_words:
             for argument in node.args:
                 for part in ast.walk(argument):
-                    yield from ((node, one) for one in _formatted(part))
-            yield from ((node, one) for one in _arguments(node.args))
-            if called(node) == "set_postfix":
-                yield from ((node, (f"{k.arg}=", k.value)) for k in node.keywords if k.arg)
-
-
-def step_at(tree: ast.AST, call: ast.Call) -> str:
-    """The variable that counts epochs or steps where a call stands; empty if there is none."""
-    around = [node for node in ast.walk(tree) if _is_around(node, call)]
-    functions = [node for node in around if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    # the innermost function: names of those around it are known too, but seldom mean what is printed
-    scope: ast.AST = max(functions, key=lambda node: node.lineno) if functions else tree
-    names = _names_in(scope)
-    loops = [node.target.id for node in around if isinstance(node, ast.For) and isinstance(node.target, ast.Name)]
-    return next((name for name in (*reversed(loops), *_STEPS) if name in names and name in _STEPS), "")
-
-
-def _names_in(scope: ast.AST) -> set[str]:
-    """Names that a function gives a value itself: its arguments, and what it assigns."""
-    found = {node.arg for node in ast.walk(scope) if isinstance(node, ast.arg)}
-    return found | {
-        node.id for node in ast.walk(scope) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-
-
-def _is_around(node: ast.AST, call: ast.Call) -> bool:
-    first, last = getattr(node, "lineno", None), getattr(node, "end_lineno", None)
-    return first is not None and last is not None and first <= call.lineno <= last and node is not call
+                    yield from _formatted(part)
+            yield from _arguments(node.args)
+            yield from ((f"{k.arg}=", k.value) for k in node.keywords if called(node) == "set_postfix" and k.arg)
 
 
 def _last_words(tree: ast.AST) -> Iterator[ast.Call]:

@@ -36,7 +36,8 @@ _SETTINGS: Final = words(
     "dry profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
-    "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial"
+    "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial "
+    "dtype streaming revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
 )
 # words of sizes that the data decide: another one is another model, or none
 _OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop")
@@ -88,7 +89,7 @@ def propose(script: Script, *, python: str) -> Proposal:
             trials.add(option.flag)
             continue
         is_left = (has_domains and option.domain is None) or (option.is_typed and not is_number(option))
-        one = "" if is_left else _searched(option, is_hydra=script.is_hydra)
+        one = "" if is_left else _searched(option, script)
         if isinstance(one, Searched):
             found[option] = one
         elif option.is_typed:
@@ -152,7 +153,7 @@ def _as_words(option: Option, value: str, script: Script) -> list[str]:
     return [f"{option.flag}={value}"] if script.is_hydra or script.has_equals else [option.flag, value]
 
 
-def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
+def _searched(option: Option, script: Script) -> Searched | str:
     """How to search an option, or why not; empty if its name says it."""
     if option.domain is not None:
         return Searched(value=option.domain, comment="as its hydra.sweeper searches it", rank=0)
@@ -162,6 +163,8 @@ def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
         return option.why_left
     if option.is_of_trainer:
         return of_trainer(option) or ""
+    if script.is_of_trainer and option.kind is Kind.BOOLEAN:
+        return ""  # of how data and model are loaded, as a rule
     if option.kind is Kind.LIST:
         return "a list, or a form of its own; write it into the command if you need it"
     parts = set(option.words.split("_"))
@@ -182,7 +185,7 @@ def _searched(option: Option, *, is_hydra: bool) -> Searched | str:
     if why_bad_name(_plain(option.name)) or _plain(option.name) in RESERVED:
         return "a name that sweeps reserve"
     one = searched(option)
-    if is_hydra and one is not None and option.kind is Kind.BOOLEAN:
+    if script.is_hydra and one is not None and option.kind is Kind.BOOLEAN:
         return replace(one, value=[True, False])  # {overrides} writes name=true and name=false
     return one or ""
 

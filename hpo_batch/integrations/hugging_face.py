@@ -48,7 +48,7 @@ class HuggingFaceCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # an attempt that was killed after its last checkpoint leaves the next one nothing to train or to evaluate
         evaluated = [one for one in state.log_history if any(name.startswith("eval_") for name in one)]
-        if evaluated and not self._has_reported:
+        if evaluated and not self._has_reported and not self._is_cut_short:
             self._report(args, state, evaluated[-1], step=evaluated[-1]["step"], epoch=evaluated[-1].get("epoch"))
 
     def _report(self, args: Any, state: Any, metrics: dict[str, Any], *, step: int, epoch: float | None) -> None:
