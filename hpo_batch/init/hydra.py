@@ -16,7 +16,7 @@ from hpo_batch.init.declared import arguments, called
 from hpo_batch.init.defaults_list import Composer, load
 from hpo_batch.init.fields import MISSING, dataclasses_in, fields_of
 from hpo_batch.init.literals import constants_of, literal
-from hpo_batch.init.modules import local_files
+from hpo_batch.init.modules import local_modules
 from hpo_batch.init.option import Kind, Option, as_value, kind_of
 
 _ABOVE: Final = 3
@@ -62,7 +62,7 @@ def read_application(path: Path, tree: ast.Module, *, words: Sequence[str] = ())
     Raises:
         UserError: the configuration cannot be read.
     """
-    modules = [(path, tree), *local_files(path, tree)]
+    modules = [(path, tree), *local_modules(path, tree)]
     main = next((found for module, one in modules if (found := _main(module, one)) is not None), None)
     if main is None:
         return Application()

@@ -6,10 +6,11 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
-from hpo_batch.init.counters import step_at
 from hpo_batch.init.declared import arguments, called
+from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import shown
 from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
 
@@ -37,35 +38,40 @@ class Metric:
     """what the script prints under this name"""
     callback: str = ""
     """of ``hpo_batch.integrations``, which would report it"""
-    step: str = field(default="", compare=False)
-    """the variable that counts epochs or steps there; empty if there is none"""
-    line: int = field(default=0, compare=False)
-    """where it is printed or returned; 0 if nowhere"""
-    file: str = field(default="", compare=False)
-    """of the line, if a module that the script imports has it"""
+    place: Place | None = field(default=None, compare=False)
+    """where it is printed"""
+    module: Path | None = field(default=None, compare=False)
+    """the module that has it, if the script only imports it"""
     is_returned: bool = field(default=False, compare=False)
-    """whether a Hydra application returns it, which is printed nowhere"""
+    """whether a Hydra application returns it, and prints it nowhere"""
 
 
-def guess(*trees: ast.Module, files: Sequence[str] = ()) -> Metric | None:
+def guess(tree: ast.Module, modules: Sequence[tuple[Path, ast.Module]] = ()) -> Metric | None:
     """The metric that a script reports; else one that its trainer logs, or that it prints; None if it names none.
 
     Args:
-        trees: of the script, and then of the modules beside it.
-        files: of these modules.
+        tree: of the script.
+        modules: those that lie beside it.
     """
     for find in (_reported, _of_trainers, _printed, _returned):
-        for i, tree in enumerate(trees):
-            found = list(find(tree))
+        for path, one in ((None, tree), *modules):
+            found = list(find(one))
             if found:
-                file = files[i - 1] if 0 < i <= len(files) else ""
-                return replace(max(found, key=_preference), file=file)
+                return replace(max(found, key=_preference), module=path)
     return None
 
 
-def _metric(name: str, *, is_reported: bool = False, variable: str = "", callback: str = "") -> Metric:
-    direction = direction_of(name)
-    return Metric(name=name, direction=direction, is_reported=is_reported, variable=variable, callback=callback)
+def _metric(
+    name: str, *, is_reported: bool = False, variable: str = "", callback: str = "", place: Place | None = None
+) -> Metric:
+    return Metric(
+        name=name,
+        direction=direction_of(name),
+        is_reported=is_reported,
+        variable=variable,
+        callback=callback,
+        place=place,
+    )
 
 
 def _preference(metric: Metric) -> tuple[bool, bool, bool]:
@@ -102,8 +108,8 @@ def _of_trainers(tree: ast.Module) -> Iterator[Metric]:
     imported, names = _imported(tree), _called(tree)
     if imported & _LIGHTNING:
         logged = list(_logged(tree))
-        names_of = [name for name in _monitored(tree) if name in logged] or logged
-        yield from (_metric(name, callback="LightningCallback") for name in names_of)
+        judged = [name for name in _monitored(tree) if name in logged] or logged
+        yield from (_metric(name, callback="LightningCallback") for name in judged)
     elif "transformers" in imported and any(name.endswith("Trainer") for name in names):
         yield from (_metric(name, callback="HuggingFaceCallback") for name in _evaluated(tree))
     elif imported & _KERAS and "fit" in names:
@@ -150,8 +156,7 @@ def _monitored(tree: ast.AST) -> Iterator[str]:
     """What the checkpoints and the early stopping of Lightning judge by: ``ModelCheckpoint(monitor="val_loss")``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and called(node) in ("ModelCheckpoint", "EarlyStopping"):
-            given = arguments(node, "dirpath" if called(node) == "ModelCheckpoint" else "monitor")
-            monitor = given.get("monitor")
+            monitor = arguments(node, *(("monitor",) if called(node) == "EarlyStopping" else ())).get("monitor")
             if isinstance(monitor, ast.Constant) and isinstance(monitor.value, str):
                 yield monitor.value
 
@@ -173,15 +178,14 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
-    for call, (before, value) in shown(tree):
+    for before, value in shown(tree):
         label, variable = _LABEL.search(before), ast.unparse(value)
         name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
         is_spaced = label is None or " " in label[1]
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
         if _is_measure(name):
-            found = _metric(name, variable=variable if len(variable) <= _LONGEST else "")
-            yield replace(found, step=step_at(tree, call), line=call.lineno)
+            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place_of(tree, value))
 
 
 def _returned(tree: ast.Module) -> Iterator[Metric]:
@@ -193,13 +197,15 @@ def _returned(tree: ast.Module) -> Iterator[Metric]:
             if isinstance(inner, ast.Return) and inner.value is not None and ast.unparse(inner.value) != "None":
                 variable = ast.unparse(inner.value)
                 name = variable if variable.isidentifier() and _is_measure(variable) else "objective"
-                shown_as = variable if len(variable) <= _LONGEST else ""
-                yield replace(_metric(name, variable=shown_as), line=inner.lineno, is_returned=True)
+                place = Place(line=inner.lineno, step="")
+                found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
+                yield replace(found, is_returned=True)
 
 
 def _is_measure(name: str) -> bool:
     """Whether one of its words is a measurement, also with a number: ``acc1`` of ``Acc@1``."""
-    return bool({word.rstrip("0123456789") or word for word in tokens(name)} & MEASURES or set(tokens(name)) & MEASURES)
+    parts = tokens(name)
+    return bool({*parts, *(part.rstrip("0123456789") for part in parts)} & MEASURES)
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

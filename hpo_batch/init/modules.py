@@ -42,13 +42,8 @@ def parsed(path: Path, text: str) -> ast.Module:
         raise UserError(f"{where}: not valid Python: {getattr(error, 'msg', error)}") from None
 
 
-def local_modules(script: Path, tree: ast.Module) -> Iterator[ast.Module]:
+def local_modules(script: Path, tree: ast.Module) -> Iterator[tuple[Path, ast.Module]]:
     """Modules that a script imports from beside it or from the folder above, and those that they import in turn."""
-    return (module for _, module in local_files(script, tree))
-
-
-def local_files(script: Path, tree: ast.Module) -> Iterator[tuple[Path, ast.Module]]:
-    """The same, each with its file."""
     roots = (script.parent, script.absolute().parent.parent)
     todo, seen = [(script, tree)], {script.absolute()}
     while todo:

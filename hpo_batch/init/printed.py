@@ -19,8 +19,8 @@ Shown = tuple[str, ast.expr]
 """the text before a value, and the value"""
 
 
-def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Shown]]:
-    """Every value that a script prints or logs, with the call: f-strings, ``format``, ``%``, and arguments of print.
+def shown(tree: ast.AST) -> Iterator[Shown]:
+    """Every value that a script prints or logs: f-strings, ``format``, ``%``, and arguments of print.
 
     Without what it prints before it ends with an error.
     """
@@ -29,10 +29,9 @@ def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Shown]]:
         if isinstance(node, ast.Call) and called(node) in _PRINTS and node not in last_words:
             for argument in node.args:
                 for part in ast.walk(argument):
-                    yield from ((node, one) for one in _formatted(part))
-            yield from ((node, one) for one in _arguments(node.args))
-            if called(node) == "set_postfix":
-                yield from ((node, (f"{k.arg}=", k.value)) for k in node.keywords if k.arg)
+                    yield from _formatted(part)
+            yield from _arguments(node.args)
+            yield from ((f"{k.arg}=", k.value) for k in node.keywords if called(node) == "set_postfix" and k.arg)
 
 
 def _last_words(tree: ast.AST) -> Iterator[ast.Call]:

@@ -61,7 +61,7 @@ def read_source(path: Path, text: str) -> Source:
     tree = parsed(path, text)
     trees: list[ast.Module] = [tree]
     if not _names(tree) & set(PARSERS) or not _has_options(tree) or not _reads_alone(tree):
-        trees += list(local_modules(path, tree))
+        trees += [module for _, module in local_modules(path, tree)]
     parsers = frozenset(set(PARSERS) & set().union(*map(_names, trees)))
     found = _Found()
     for one in trees:

@@ -96,34 +96,32 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield 'direction = "minimize"             # or "maximize"'
     else:
         if not metric.is_reported:
-            yield from _commented(_how_to_report(script, metric))
+            how = f"add {metric.callback}()" if metric.callback else f"{_where(metric)}, {_report(metric)}"
+            yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
 
 
+def _who(script: Script, metric: Metric) -> str:
+    return (metric.module or script.path).name
+
+
+def _where(metric: Metric) -> str:
+    if metric.place is None:
+        return "after each epoch"
+    return f"{'before' if metric.is_returned else 'after'} line {metric.place.line}"
+
+
 def _report(metric: Metric) -> str:
     """The call that reports what the script prints."""
     value = metric.variable or "..."
-    is_plain = metric.name.isidentifier()
-    if not metric.step:
-        named = f"{metric.name}={value}" if is_plain else f'metrics={{"{metric.name}": {value}}}'
-        return f"hpo_batch.report({named})"
-    named = f"{metric.name}={value}" if is_plain else f'{{"{metric.name}": {value}}}'
-    return f"hpo_batch.report({metric.step}, {named})"
-
-
-def _how_to_report(script: Script, metric: Metric) -> str:
-    """What to add to the script, and where."""
-    if metric.callback:
-        return (
-            f"{script.path.name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the "
-            "callbacks of its trainer; docs/integrations.md"
-        )
-    does = f"{metric.file or script.path.name}:{metric.line} {'returns' if metric.is_returned else 'prints'}"
-    where = "before" if metric.is_returned else "after"
-    return f"{does} {metric.name} and does not report it: add 'import hpo_batch' and, {where} that, '{_report(metric)}'"
+    named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
+    step = "epoch" if metric.place is None else metric.place.step
+    if step:
+        return f"hpo_batch.report({step}, {named})"
+    return f"hpo_batch.report({named})" if metric.name.isidentifier() else f"hpo_batch.report(metrics={named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -189,7 +187,11 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
     elif of_trainer:
         steps += of_trainer
     elif not metric.is_reported:
-        steps.append(_how_to_report(script, metric))
+        does = "returns" if metric.is_returned else "prints"
+        steps.append(
+            f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
+            f"'{_report(metric)}', and 'import hpo_batch' at the top"
+        )
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")
     if not proposal.parameters:

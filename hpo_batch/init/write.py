@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from hpo_batch.errors import HpoBatchError
 from hpo_batch.files import write_files
 from hpo_batch.init.hugging_face import for_trainer
 from hpo_batch.init.metric import Metric, guess
-from hpo_batch.init.modules import local_files, parsed
+from hpo_batch.init.modules import local_modules, parsed
 from hpo_batch.init.needs import needs, with_needs
 from hpo_batch.init.option import Script
 from hpo_batch.init.propose import propose
@@ -129,8 +128,7 @@ def interpreter() -> str:
 
 def _metric(script: Script, tree: ast.Module) -> Metric | None:
     """The metric of a script, by its source and by what its configuration optimizes."""
-    modules = list(local_files(script.path, tree))
-    found = guess(tree, *(module for _, module in modules), files=[os.path.relpath(file) for file, _ in modules])
+    found = guess(tree, tuple(local_modules(script.path, tree)))
     if script.metric and (found is None or not found.is_reported):
         callback = found.callback if found is not None else ""
         direction = direction_of(script.metric)

@@ -336,7 +336,7 @@ def test_the_callback_that_would_report(text: str, metric: str, callback: str) -
 
 def test_a_module_that_prints_the_metric() -> None:
     wanted = Metric(name="val_loss", direction="minimize", is_reported=False)
-    assert guess(ast.parse("import training"), ast.parse("print(f'val_loss={v}')")) == wanted
+    assert guess(ast.parse("import training"), [(Path("training.py"), ast.parse("print(f'val_loss={v}')"))]) == wanted
 
 
 def test_that_module_is_told_of(folder: Path) -> None:
@@ -344,8 +344,8 @@ def test_that_module_is_told_of(folder: Path) -> None:
     (folder / "train.py").write_text(f"import training\n{BEGIN}p.add_argument('--lr', type=float, default=0.1)\n{END}")
     made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
     assert made.steps == (
-        "training.py:2 prints val_loss and does not report it: add 'import hpo_batch' and, after that, "
-        "'hpo_batch.report(val_loss=lr)'",
+        "training.py prints val_loss and does not report it: after line 2, add 'hpo_batch.report(val_loss=lr)', and "
+        "'import hpo_batch' at the top",
     )
 
 

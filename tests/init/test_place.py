@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -20,13 +19,13 @@ HEAD = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', t
 
 def edited(text: str, step: str) -> str:
     """The script with the line that a step names, and the import at its top."""
-    found = re.search(r"train.py:(\d+) prints .* 'import hpo_batch' and, after that, '(hpo_batch\.report\(.*\))'", step)
+    found = re.search(r"after line (\d+), add '(hpo_batch\.report\(.*\))', and 'import hpo_batch' at the top", step)
     assert found is not None, step
     lines = text.splitlines()
-    within = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr) and node.lineno == int(found[1])]
-    (statement,) = within
-    assert statement.end_lineno is not None
-    lines.insert(statement.end_lineno, " " * statement.col_offset + found[2])
+    statement = next(line for line in reversed(lines[: int(found[1])]) if "print(" in line or "info(" in line)
+    indent = re.match(r" *", statement)
+    assert indent is not None
+    lines.insert(int(found[1]), indent[0] + found[2])
     return "\n".join(["import hpo_batch", *lines]) + "\n"
 
 
@@ -78,6 +77,15 @@ while step < 4:
     loss = 1.0
     print('loss', loss)
 """, "loss", [2, 4]),
+    "counted up": ("""
+iter_num = 0
+while True:
+    iter_num += 1
+    loss = 1.0
+    print('loss', loss)
+    if iter_num == 2:
+        break
+""", "loss", [1, 2]),
     "at the end": ("""
 for name in ['a', 'b']:
     pass

@@ -1,40 +1,41 @@
-"""What counts the epochs or steps at a place in a script, so that a report can name it. Nothing of the script runs."""
+"""Where a script should report: after which line, and what counts the steps there. Nothing of it runs."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from hpo_batch.init.declared import called
 from hpo_batch.text.metric_names import tokens, words
 
-_COUNTS: Final = frozenset({"range", "trange", "enumerate", "count"})
-_STEPS: Final = words("epoch epochs ep step steps iter iters iteration iterations round rounds")
+_COUNTERS: Final = frozenset({"range", "trange", "enumerate", "count"})
+_STEPS: Final = words("epoch epochs ep step steps iter iters num iteration iterations round rounds")
+_TOTALS: Final = words("num n max total nb")
 
 
-def step_at(tree: ast.Module, node: ast.AST) -> str:
-    """The variable that counts epochs, else steps, where a node of a module stands; empty if there is none.
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """After the statement that holds an expression."""
 
-    It is that of a loop around it in its function, else an argument of that function, else a variable of it.
-    """
-    around = _of_function(_around(tree, node))
-    found = [
-        *(name for one in around for name in _counters(one)),
-        *(one.arg for one in _arguments(around[0]) if _is_step(one.arg)),
-        *(name for name in _assigned(around[0]) if _is_step(name)),
-    ]
-    return next((name for name in found if "epoch" in tokens(name)), next(iter(found), ""))
+    line: int
+    """the last line of that statement"""
+    step: str
+    """the variable that counts epochs or steps there; empty if there is none"""
 
 
-def _is_step(name: str) -> bool:
-    return (
-        tokens(name)[-1:] != [] and tokens(name)[-1] in _STEPS and tokens(name)[0] not in ("num", "n", "max", "total")
-    )
+def place_of(tree: ast.Module, node: ast.expr) -> Place | None:
+    """Where to report an expression of a module; None if it is not a part of it."""
+    around = _around(tree, node)
+    statement = next((one for one in reversed(around) if isinstance(one, ast.stmt)), None)
+    if statement is None:
+        return None
+    return Place(line=statement.end_lineno or statement.lineno, step=_step(_of_function(around)))
 
 
 def _around(tree: ast.AST, node: ast.AST) -> list[ast.AST]:
-    """What a node is inside of, from the module down to itself."""
+    """What a node is inside of, from the module down to itself; empty if it is not there."""
     trail: list[tuple[ast.AST, Iterator[ast.AST]]] = [(tree, ast.iter_child_nodes(tree))]
     while trail:
         child = next(trail[-1][1], None)
@@ -44,7 +45,7 @@ def _around(tree: ast.AST, node: ast.AST) -> list[ast.AST]:
             return [*(one for one, _ in trail), child]
         else:
             trail.append((child, ast.iter_child_nodes(child)))
-    return [tree]
+    return []
 
 
 def _of_function(around: Sequence[ast.AST]) -> Sequence[ast.AST]:
@@ -55,10 +56,26 @@ def _of_function(around: Sequence[ast.AST]) -> Sequence[ast.AST]:
     return around
 
 
+def _step(around: Sequence[ast.AST]) -> str:
+    """The variable that counts epochs, else steps: of a loop, else an argument, else what the function counts up."""
+    found = [
+        *(name for one in around for name in _counters(one)),
+        *(one.arg for node in around[:1] for one in _arguments(node) if _is_step(one.arg)),
+        *(name for node in around[:1] for name in _counted_up(node) if _is_step(name)),
+    ]
+    return next((name for name in found if "epoch" in tokens(name)), next(iter(found), ""))
+
+
+def _is_step(name: str) -> bool:
+    """Whether it counts: ``global_step``, but not ``max_steps``."""
+    parts = tokens(name)
+    return bool(parts) and parts[-1] in _STEPS and parts[0] not in _TOTALS
+
+
 def _counters(node: ast.AST) -> Iterator[str]:
     """What a loop counts with: ``for epoch in range(9)``, ``for i, x in enumerate(y)``, ``while step < 9``."""
     match node:
-        case ast.For(target=target, iter=over) if any(called(one) in _COUNTS for one in ast.walk(over)):
+        case ast.For(target=target, iter=over) if any(called(one) in _COUNTERS for one in ast.walk(over)):
             first = target.elts[0] if isinstance(target, ast.Tuple) and target.elts else target
             if isinstance(first, ast.Name) and first.id != "_":
                 yield first.id
@@ -72,7 +89,7 @@ def _arguments(node: ast.AST) -> list[ast.arg]:
     return []
 
 
-def _assigned(scope: ast.AST) -> Iterator[str]:
+def _counted_up(scope: ast.AST) -> Iterator[str]:
     """Variables that a function, or a module outside its functions, counts up: ``step += 1``."""
     todo = list(ast.iter_child_nodes(scope))
     while todo:
