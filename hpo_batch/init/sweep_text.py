@@ -13,6 +13,7 @@ from hpo_batch.init.hugging_face import edits
 from hpo_batch.init.metric import Metric
 from hpo_batch.init.option import Script
 from hpo_batch.init.propose import Proposal
+from hpo_batch.objective.labels import STEP
 from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
@@ -45,6 +46,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         "[objective]",
         *_comments(proposal),
         toml_line("command", proposal.command),
+        *_printed(script, metric),
         "",
         "[space]",
         *_space(proposal),
@@ -54,8 +56,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         'name = "tpe"                       # or random, grid, qmc, gp, cmaes, list',
         "seed = 1                           # the same seed proposes the same first trials",
         "",
-        "# [pruner]                         # remove the # once the script reports each epoch and asks "
-        "hpo_batch.should_stop()",
+        f"# [pruner]                         # remove the # {_when_to_prune(metric)}",
         '# name = "median"                  # ends trials that are worse than half of the others at the same step',
         "# first_rung = 2                   # steps before it decides",
         "",
@@ -95,13 +96,30 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield toml_line("metric", FILL_IN)
         yield 'direction = "minimize"             # or "maximize"'
     else:
-        if not metric.is_reported:
+        if not metric.is_reported and not metric.labels:
             how = f"add {metric.callback}()" if metric.callback else f"{_where(metric)}, {_report(metric)}"
             yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
+
+
+def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
+    """The line that finds the metric in the output."""
+    if metric is not None and metric.labels and metric.place is not None:
+        line = metric.place.line
+        yield from _commented(
+            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is its number, of which the "
+            f"last one counts. After that line, {_report(metric)} would do the same"
+        )
+        yield toml_line("printed", metric.labels)
+
+
+def _when_to_prune(metric: Metric | None) -> str:
+    if metric is not None and STEP in metric.labels:
+        return "to compare trials step by step"
+    return "once the script reports each epoch and asks hpo_batch.should_stop()"
 
 
 def _who(script: Script, metric: Metric) -> str:
@@ -170,6 +188,12 @@ def _commented(text: str, indent: str = "") -> list[str]:
     return [f"{start}{line}" for line in lines]
 
 
+def found_in_output(script: Script, metric: Metric) -> str:
+    """How trials get a metric that the script prints and does not report."""
+    text = metric.labels[metric.name]
+    return f"{metric.name} is taken from what {_who(script, metric)} prints, '{text}': [objective] printed"
+
+
 def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Sequence[str]:
     """What is left to do before the sweep can run, one sentence each."""
     reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
@@ -186,7 +210,12 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
         )
     elif of_trainer:
         steps += of_trainer
-    elif not metric.is_reported:
+    elif metric.callback:
+        steps.append(
+            f"{name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the callbacks of "
+            "its trainer; docs/integrations.md"
+        )
+    elif not metric.is_reported and not metric.labels:
         does = "returns" if metric.is_returned else "prints"
         steps.append(
             f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "

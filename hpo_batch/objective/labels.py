@@ -13,8 +13,8 @@ STEP: Final = "step"
 """the name that counts the epochs or steps; no metric"""
 HOLE: Final = "{}"
 """stands for the number"""
-# atomic groups: a line of a megabyte of digits would otherwise take minutes
-_NUMBER: Final = r"([-+]?(?>(?>\d+(?:\.\d*)?|\.\d+)(?>[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)))"
+# also as print(tensor) shows it. Atomic groups: a line of a megabyte of digits would otherwise take minutes
+_NUMBER: Final = r"(?:(?:tf\.T|t)ensor\()?([-+]?(?>(?>\d+(?:\.\d*)?|\.\d+)(?>[eE][-+]?\d+)?|(?i:nan|inf(?:inity)?)))"
 
 
 @dataclass(frozen=True, kw_only=True)
