@@ -121,6 +121,8 @@ def propose(script: Script, *, python: str) -> Proposal:
         comments.append("each trial has its own seed, the same in every attempt")
     if script.is_of_trainer:
         comments.append("the Trainer evaluates and saves after each epoch, and keeps the newest checkpoint")
+        comments.append('all are removed when the trial has ended; [study] keep_checkpoints = "all" keeps them')
+        left.append(("all others of the Trainer (--help)", ""))
     return Proposal(
         command=" ".join(words_all),
         parameters=parameters,
