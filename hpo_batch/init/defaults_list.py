@@ -14,11 +14,8 @@ import yaml
 
 from hpo_batch.errors import UserError
 from hpo_batch.init.modules import read_text
+from hpo_batch.init.option import HOW
 
-# groups that say how a training runs, and not what it trains
-_HOW: Final = frozenset(
-    ("callbacks", "logger", "trainer", "paths", "experiment", "debug", "extras", "local", "launcher", "hparams_search")
-)
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 _ROUNDS: Final = 4
 """of composing until no file overrides a choice any more"""
@@ -98,7 +95,7 @@ class Composer:
         if path.startswith("hydra") or file is None:
             return {}
         others = sorted(one.stem for one in file.parent.glob("*.y*ml") if one.stem != file.stem)
-        if others and not set(path.split("/")) & _HOW:
+        if others and not set(path.split("/")) & HOW:
             self.notes[f"the group {path} could be searched too: {path} = {[file.stem, *others]}"] = None
         values = self._composed(file, depth=depth + 1)
         header = _PACKAGE.search(read_text(file))

@@ -89,14 +89,18 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
     domains = sweeper.domains(search)
     options = {option.flag: option for option in (*fields, *_options(values))}
     for name, domain in domains.items():
-        if not name.startswith(("+", "~")):  # a parameter is written as name=value
-            options[name] = replace(options.get(name, Option(flag=name, kind=Kind.TEXT)), domain=domain)
+        if name in options or (domain is not None and not name.startswith(("+", "~"))):  # written as name=value
+            option = options.get(name, Option(flag=name, kind=Kind.TEXT))
+            options[name] = replace(option, domain=domain, is_searched=True)
+    given: tuple[str, ...] = (_CALLBACK,) if _has_lightnings_callbacks(values.get("callbacks")) else ()
+    if isinstance(own, Mapping) and str(own.get("mode")).upper() == "MULTIRUN":
+        given += ("hydra.mode=RUN",)  # or else each trial would be a sweep of Hydra's
     monitor = next(_monitors(values.get("callbacks")), ("", None))
     metric = values.get("optimized_metric")  # of https://github.com/ashleve/lightning-hydra-template
     return Application(
         options=tuple(options.values()),
         notes=notes,
-        given=(_CALLBACK,) if _has_lightnings_callbacks(values.get("callbacks")) else (),
+        given=given,
         metric=metric if isinstance(metric, str) else monitor[0],
         direction=sweeper.direction(search) or (monitor[1] if metric in (None, monitor[0]) else None),
     )

@@ -6,9 +6,14 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hpo_batch.records import Value
+
+HOW: Final = frozenset(
+    ("callbacks", "logger", "trainer", "paths", "experiment", "debug", "extras", "local", "launcher", "hparams_search")
+)
+"""groups of options that say how a training runs, and not what it trains"""
 
 
 class Kind(StrEnum):
@@ -47,7 +52,9 @@ class Option:
     why_left: str = ""
     """why it cannot be searched, if its source says so"""
     domain: Any = field(default=None, compare=False)
-    """between which values its author searches it: a value of ``[space]``"""
+    """between which values its author searches it: a value of ``[space]``; None if that is unknown"""
+    is_searched: bool = False
+    """whether its author searches it"""
     is_typed: bool = False
     """whether the user has typed its default"""
     is_of_trainer: bool = False

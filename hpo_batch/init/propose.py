@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hpo_batch.init.hugging_face import of_trainer
-from hpo_batch.init.option import Kind, Option, Script
+from hpo_batch.init.option import HOW, Kind, Option, Script
 from hpo_batch.init.ranges import Searched, is_log_rate, searched
 from hpo_batch.init.typed import is_number
 from hpo_batch.objective.placeholders import FACTS
@@ -79,7 +79,7 @@ def propose(script: Script, *, python: str) -> Proposal:
     left: list[tuple[str, str]] = []
     found: dict[Option, Searched] = {}
     trials = set[str]()  # flags whose value is the trial's own
-    has_domains = any(option.domain is not None for option in script.options)
+    has_space = any(option.is_searched for option in script.options)
     for option in script.options:
         if option.flag in script.given:
             continue
@@ -88,7 +88,7 @@ def propose(script: Script, *, python: str) -> Proposal:
             ours += words_of
             trials.add(option.flag)
             continue
-        is_left = (has_domains and option.domain is None) or (option.is_typed and not is_number(option))
+        is_left = (has_space and not option.is_searched) or (option.is_typed and not is_number(option))
         one = "" if is_left else _searched(option, script)
         if isinstance(one, Searched):
             found[option] = one
@@ -178,7 +178,7 @@ def _searched(option: Option, script: Script) -> Searched | str:
     is_setting = (is_setting or is_of_data) and option.words not in _TRAINED
     if option.words in _SEEDS | _SWITCHES or is_setting or option.kind is Kind.PATH or parts & _PATHS:
         return ""
-    if parts & _NOT_TRAINED or option.name.startswith("trainer."):
+    if parts & _NOT_TRAINED or option.name.rpartition(".")[0].partition(".")[0] in HOW:
         return ""
     if isinstance(option.default, int | float) and option.kind is Kind.TEXT and not option.choices:
         return "reaches the script as text, since it has no type: add type=float or type=int"

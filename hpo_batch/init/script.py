@@ -95,7 +95,7 @@ def _read(path: Path, text: str, tree: ast.Module, how: _How) -> Script:
 
 
 def _of_hydra(path: Path, text: str, found: hydra.Application) -> Script:
-    given = () if "LightningCallback" in text else found.given
+    given = tuple(word for word in found.given if "LightningCallback" not in word or "LightningCallback" not in text)
     return Script(
         path=path,
         text=text,

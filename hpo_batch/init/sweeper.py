@@ -21,14 +21,13 @@ _CASTS: Final = ("int", "float", "str", "bool")
 _DEEPEST: Final = 4
 
 
-def domains(sweeper: object) -> dict[str, Domain]:
-    """What is searched, by the name of the override; what cannot be said in ``[space]`` is left out."""
-    found: dict[str, Domain] = {}
+def domains(sweeper: object) -> dict[str, Domain | None]:
+    """What is searched, by the name of the override; None where its values cannot be said in ``[space]``."""
+    found: dict[str, Domain | None] = {}
     for key in _SPACES:
         space = sweeper.get(key) if isinstance(sweeper, Mapping) else None
         if isinstance(space, Mapping):
-            read = {str(name): _domain(given) for name, given in space.items()}
-            found |= {name: domain for name, domain in read.items() if domain is not None}
+            found |= {str(name): _domain(given) for name, given in space.items()}
     return found
 
 

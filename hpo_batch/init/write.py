@@ -139,7 +139,8 @@ def _metric(script: Script, tree: ast.Module) -> Metric | None:
         return None
     if any("LightningCallback" in word for word in script.given):
         found = replace(found, callback="", is_reported=True)  # the command adds it
-    return replace(found, direction=script.direction or found.direction)
+    default = "minimize" if found.is_returned else None  # of all of Hydra's sweepers
+    return replace(found, direction=script.direction or found.direction or default)
 
 
 def _exists(path: str) -> bool:
