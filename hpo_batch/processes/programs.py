@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from msgspec import Struct
+
 from hpo_batch.errors import CommandMissing, CommandTimeout
-from hpo_batch.late import dataclass
 
 if TYPE_CHECKING:
     from hpo_batch.processes.forks import Fork
@@ -29,8 +30,7 @@ log = logging.getLogger(__name__)
 Process = subprocess.Popen[bytes]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Completed:
+class Completed(Struct, frozen=True, kw_only=True):
     """How a short command ended."""
 
     returncode: int
