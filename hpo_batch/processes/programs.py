@@ -15,10 +15,9 @@ import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
-
-from msgspec import Struct
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
 
@@ -30,7 +29,8 @@ log = logging.getLogger(__name__)
 Process = subprocess.Popen[bytes]
 
 
-class Completed(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Completed:
     """How a short command ended."""
 
     returncode: int

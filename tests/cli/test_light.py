@@ -52,7 +52,7 @@ def test_status_makes_few_dataclasses() -> None:
         "print(*{v.__name__ for v in found if isinstance(v, type) and dataclasses.is_dataclass(v)})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert set(done.stdout.split()) == {"Complete", "Pruned", "Failed", "GivenBack", "Estimate", "Gain"}
+    assert set(done.stdout.split()) == {"Complete", "Completed", "Pruned", "Failed", "GivenBack", "Estimate", "Gain"}
 
 
 def test_importing_the_package_for_a_trial_loads_neither_torch_nor_optuna() -> None:
