@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hpo_batch.init.declared import called
+from hpo_batch.init.counters import step_at
+from hpo_batch.init.declared import arguments, called
 from hpo_batch.init.printed import shown
 from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
 _BARE = re.compile(r"RESULT:\s*\{([A-Za-z_][\w.]*)")
-_LABEL = re.compile(r"([A-Za-z_][\w/.-]{0,60}(?: [A-Za-z_]\w{0,60})?)[\s\"']{0,4}[:=]?\s{0,8}$")
+_LABEL = re.compile(r"([A-Za-z_][\w/.@-]{0,60}(?: [A-Za-z_]\w{0,60})?)[\s\"']{0,4}[:=]?\s{0,8}$")
 _LONGEST: Final = 40
 """characters of an expression that is told to be reported"""
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
@@ -36,21 +37,29 @@ class Metric:
     """what the script prints under this name"""
     callback: str = ""
     """of ``hpo_batch.integrations``, which would report it"""
-    is_elsewhere: bool = field(default=False, compare=False)
-    """whether a module that the script imports has it"""
+    step: str = field(default="", compare=False)
+    """the variable that counts epochs or steps there; empty if there is none"""
+    line: int = field(default=0, compare=False)
+    """where it is printed or returned; 0 if nowhere"""
+    file: str = field(default="", compare=False)
+    """of the line, if a module that the script imports has it"""
+    is_returned: bool = field(default=False, compare=False)
+    """whether a Hydra application returns it, which is printed nowhere"""
 
 
-def guess(*trees: ast.Module) -> Metric | None:
+def guess(*trees: ast.Module, files: Sequence[str] = ()) -> Metric | None:
     """The metric that a script reports; else one that its trainer logs, or that it prints; None if it names none.
 
     Args:
         trees: of the script, and then of the modules beside it.
+        files: of these modules.
     """
-    for find in (_reported, _of_trainers, _printed):
+    for find in (_reported, _of_trainers, _printed, _returned):
         for i, tree in enumerate(trees):
             found = list(find(tree))
             if found:
-                return replace(max(found, key=_preference), is_elsewhere=i > 0)
+                file = files[i - 1] if 0 < i <= len(files) else ""
+                return replace(max(found, key=_preference), file=file)
     return None
 
 
@@ -92,7 +101,9 @@ def _of_trainers(tree: ast.Module) -> Iterator[Metric]:
     """What the trainer of a library has, and our callback would report."""
     imported, names = _imported(tree), _called(tree)
     if imported & _LIGHTNING:
-        yield from (_metric(name, callback="LightningCallback") for name in _logged(tree))
+        logged = list(_logged(tree))
+        names_of = [name for name in _monitored(tree) if name in logged] or logged
+        yield from (_metric(name, callback="LightningCallback") for name in names_of)
     elif "transformers" in imported and any(name.endswith("Trainer") for name in names):
         yield from (_metric(name, callback="HuggingFaceCallback") for name in _evaluated(tree))
     elif imported & _KERAS and "fit" in names:
@@ -135,6 +146,16 @@ def _logged(tree: ast.AST) -> Iterator[str]:
             yield from _keys(node)
 
 
+def _monitored(tree: ast.AST) -> Iterator[str]:
+    """What the checkpoints and the early stopping of Lightning judge by: ``ModelCheckpoint(monitor="val_loss")``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called(node) in ("ModelCheckpoint", "EarlyStopping"):
+            given = arguments(node, "dirpath" if called(node) == "ModelCheckpoint" else "monitor")
+            monitor = given.get("monitor")
+            if isinstance(monitor, ast.Constant) and isinstance(monitor.value, str):
+                yield monitor.value
+
+
 def _evaluated(tree: ast.AST) -> Iterator[str]:
     """The loss, and the keys that ``compute_metrics`` returns to the Trainer."""
     yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))
@@ -152,18 +173,33 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
-    for before, value in shown(tree):
+    for call, (before, value) in shown(tree):
         label, variable = _LABEL.search(before), ast.unparse(value)
-        name = re.sub(r"[\s-]+", "_", label[1].strip()) if label else ""
+        name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
         is_spaced = label is None or " " in label[1]
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
         if _is_measure(name):
-            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "")
+            found = _metric(name, variable=variable if len(variable) <= _LONGEST else "")
+            yield replace(found, step=step_at(tree, call), line=call.lineno)
+
+
+def _returned(tree: ast.Module) -> Iterator[Metric]:
+    """What a Hydra application returns to its sweeper."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef) or not any(called(one) == "main" for one in node.decorator_list):
+            continue
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Return) and inner.value is not None and ast.unparse(inner.value) != "None":
+                variable = ast.unparse(inner.value)
+                name = variable if variable.isidentifier() and _is_measure(variable) else "objective"
+                shown_as = variable if len(variable) <= _LONGEST else ""
+                yield replace(_metric(name, variable=shown_as), line=inner.lineno, is_returned=True)
 
 
 def _is_measure(name: str) -> bool:
-    return bool(set(tokens(name)) & MEASURES)
+    """Whether one of its words is a measurement, also with a number: ``acc1`` of ``Acc@1``."""
+    return bool({word.rstrip("0123456789") or word for word in tokens(name)} & MEASURES or set(tokens(name)) & MEASURES)
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

@@ -19,15 +19,29 @@ Shown = tuple[str, ast.expr]
 """the text before a value, and the value"""
 
 
-def shown(tree: ast.AST) -> Iterator[Shown]:
-    """Every value that a script prints or logs: f-strings, ``format``, ``%``, and arguments of print."""
+def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Shown]]:
+    """Every value that a script prints or logs, with the call: f-strings, ``format``, ``%``, and arguments of print.
+
+    Without what it prints before it ends with an error.
+    """
+    last_words = set(_last_words(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and called(node) in _PRINTS:
+        if isinstance(node, ast.Call) and called(node) in _PRINTS and node not in last_words:
             for argument in node.args:
                 for part in ast.walk(argument):
-                    yield from _formatted(part)
-            yield from _arguments(node.args)
-            yield from ((f"{k.arg}=", k.value) for k in node.keywords if called(node) == "set_postfix" and k.arg)
+                    yield from ((node, one) for one in _formatted(part))
+            yield from ((node, one) for one in _arguments(node.args))
+            if called(node) == "set_postfix":
+                yield from ((node, (f"{k.arg}=", k.value)) for k in node.keywords if k.arg)
+
+
+def _last_words(tree: ast.AST) -> Iterator[ast.Call]:
+    """Calls in a block that ends the script: ``print("Loss is nan"); sys.exit(1)``."""
+    for node in ast.walk(tree):
+        body = node.body if isinstance(node, ast.If | ast.ExceptHandler) else []
+        if any(isinstance(one, ast.Raise) or called(getattr(one, "value", one)) in ("exit", "_exit") for one in body):
+            for one in body:
+                yield from (inner for inner in ast.walk(one) if isinstance(inner, ast.Call))
 
 
 def _formatted(node: ast.AST) -> Iterator[Shown]:

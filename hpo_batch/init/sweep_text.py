@@ -94,23 +94,34 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield 'direction = "minimize"             # or "maximize"'
     else:
         if not metric.is_reported:
-            how = f"add {metric.callback}()" if metric.callback else f"after each epoch, {_report(metric)}"
-            yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
+            yield from _commented(_how_to_report(script, metric))
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
 
 
-def _who(script: Script, metric: Metric) -> str:
-    return f"a module of {script.path.name}" if metric.is_elsewhere else script.path.name
-
-
 def _report(metric: Metric) -> str:
     """The call that reports what the script prints."""
     value = metric.variable or "..."
-    named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
-    return f"hpo_batch.report(epoch, {named})"
+    is_plain = metric.name.isidentifier()
+    if not metric.step:
+        named = f"{metric.name}={value}" if is_plain else f'metrics={{"{metric.name}": {value}}}'
+        return f"hpo_batch.report({named})"
+    named = f"{metric.name}={value}" if is_plain else f'{{"{metric.name}": {value}}}'
+    return f"hpo_batch.report({metric.step}, {named})"
+
+
+def _how_to_report(script: Script, metric: Metric) -> str:
+    """What to add to the script, and where."""
+    if metric.callback:
+        return (
+            f"{script.path.name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the "
+            "callbacks of its trainer; docs/integrations.md"
+        )
+    does = f"{metric.file or script.path.name}:{metric.line} {'returns' if metric.is_returned else 'prints'}"
+    where = "before" if metric.is_returned else "after"
+    return f"{does} {metric.name} and does not report it: add 'import hpo_batch' and, {where} that, '{_report(metric)}'"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -161,22 +172,15 @@ def _commented(text: str, indent: str = "") -> list[str]:
 
 def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Sequence[str]:
     """What is left to do before the sweep can run, one sentence each."""
-    steps = [f"replace {mark} in the command" for mark in proposal.marks]
+    reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
+    steps = [f"replace {mark} in the command{reasons.get(mark, '')}" for mark in proposal.marks]
     name = script.path.name
     if metric is None:
         steps.append(
             f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
         )
-    elif metric.callback:
-        steps.append(
-            f"{name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the callbacks of "
-            "its trainer; docs/integrations.md"
-        )
     elif not metric.is_reported:
-        steps.append(
-            f"{_who(script, metric)} prints {metric.name} and does not report it: add 'import hpo_batch' and, after "
-            f"each epoch, '{_report(metric)}'"
-        )
+        steps.append(_how_to_report(script, metric))
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")
     if not proposal.parameters:

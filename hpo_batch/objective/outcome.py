@@ -225,7 +225,7 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     if ended.number is not None and wanted.single is None:
         message = f"'RESULT: {ended.number:g}' has no name; {_needs_names(wanted)}"
         return _failed(Reason.INVALID, message, progress, wanted, metrics=complete)
-    message = lack.removesuffix("; ") or f"no result: print a line '{_result_line(wanted)}'"
+    message = lack.removesuffix("; ") or f"no result: {_ways(wanted)}"
     if ended.almost:
         message += f"; the line {ended.almost!r} is not one"
     return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
@@ -358,11 +358,25 @@ def _needs_names(wanted: Wanted) -> str:
 
 def _result_line(wanted: Wanted) -> str:
     """``RESULT: val_acc=... loss=...``, with the metrics that are not computed."""
-    inputs = [name for name in wanted.names if name not in wanted.computed]
+    return "RESULT: " + " ".join(f"{name}=..." for name in _inputs(wanted))
+
+
+def _ways(wanted: Wanted) -> str:
+    """How a command can give its result."""
+    names = _inputs(wanted)
+    given = ", ".join(f"{name}=..." for name in names)
+    if not all(name.isidentifier() for name in names):
+        given = "metrics={" + ", ".join(f'"{name}": ...' for name in names) + "}"
+    return f"call hpo_batch.report({given}), or print a line '{_result_line(wanted)}'"
+
+
+def _inputs(wanted: Wanted) -> list[str]:
+    """The names of the metrics that a command has to give: all that are not computed, and what those are made of."""
+    names = [name for name in wanted.names if name not in wanted.computed]
     for name in wanted.names:
         if name in wanted.computed:
-            inputs += sorted(wanted.computed[name].names - wanted.computed.keys())
-    return "RESULT: " + " ".join(f"{name}=..." for name in dict.fromkeys(inputs))
+            names += sorted(wanted.computed[name].names - wanted.computed.keys())
+    return list(dict.fromkeys(names))
 
 
 def _form(wanted: Wanted) -> str:

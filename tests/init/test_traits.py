@@ -344,8 +344,8 @@ def test_that_module_is_told_of(folder: Path) -> None:
     (folder / "train.py").write_text(f"import training\n{BEGIN}p.add_argument('--lr', type=float, default=0.1)\n{END}")
     made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
     assert made.steps == (
-        "a module of train.py prints val_loss and does not report it: add 'import hpo_batch' and, after each epoch, "
-        "'hpo_batch.report(epoch, val_loss=lr)'",
+        "training.py:2 prints val_loss and does not report it: add 'import hpo_batch' and, after that, "
+        "'hpo_batch.report(val_loss=lr)'",
     )
 
 

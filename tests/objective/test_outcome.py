@@ -278,7 +278,10 @@ def test_of_several_ways_to_give_a_metric_the_most_final_counts() -> None:
 
 
 def test_a_command_without_a_result_failed() -> None:
-    fails(exited(), Reason.NO_RESULT, r"^no result: print a line 'RESULT: auc=\.\.\.'$")
+    report = r"call hpo_batch\.report\(auc=\.\.\.\)"
+    fails(exited(), Reason.NO_RESULT, rf"^no result: {report}, or print a line 'RESULT: auc=\.\.\.'$")
+    report = r'call hpo_batch\.report\(metrics={"val/auc": \.\.\.}\), or'
+    fails(exited(want=wanted("val/auc")), Reason.NO_RESULT, report)
     fails(exited(want=wanted("a", "b")), Reason.NO_RESULT, r"print a line 'RESULT: a=\.\.\. b=\.\.\.'$")
     fails(exited(want=wanted("f", f="2 * p / q")), Reason.NO_RESULT, r"print a line 'RESULT: p=\.\.\. q=\.\.\.'$")
     fails(exited(almost="Result: 0.5"), Reason.NO_RESULT, r"RESULT: auc=\.\.\.'; the line 'Result: 0.5' is not one$")

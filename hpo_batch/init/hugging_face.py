@@ -1,0 +1,94 @@
+"""What scripts for the Trainer of Hugging Face need: how they are told to train and to report, and what is searched.
+
+TrainingArguments has 130 options, most of which say how to train. Those that matter are listed here, with usual ranges;
+of all others only the script's own are proposed. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Final
+
+from hpo_batch.init.option import Kind, Option, Script
+from hpo_batch.init.ranges import Searched, said_default, searched
+from hpo_batch.init.typed import Typed
+from hpo_batch.text.metric_names import words
+
+_OF_EVERY_TRAINER: Final = words("output_dir learning_rate per_device_train_batch_size weight_decay")
+_SCHEDULES: Final = ("linear", "cosine", "constant_with_warmup")
+"""those that need no further option"""
+_LORA: Final = words("lora_r lora_alpha lora_dropout")
+_MODELS: Final = ("model_name_or_path",)
+_DATA: Final = ("dataset_name", "train_file", "data_path", "train_data", "train_dir", "dataset")
+"""options without which there is no model and no data, although no parser requires them"""
+# an evaluation and a checkpoint after each epoch, the newest of which is kept; load_best_model_at_end wants both at one
+# time. Transformers 4 reports to every tracker that is installed, and some of these ask for a login
+_TOLD: Final = (
+    *(("eval_strategy", "epoch"), ("evaluation_strategy", "epoch"), ("save_strategy", "epoch")),
+    *(("save_total_limit", "1"), ("report_to", "none"), ("disable_tqdm", "True")),
+)
+
+
+def is_of_trainer(options: Collection[Option]) -> bool:
+    """Whether options are those of TrainingArguments, as HfArgumentParser and those derived from it name them."""
+    return {option.name for option in options} >= _OF_EVERY_TRAINER
+
+
+def for_trainer(script: Script, typed: Typed) -> Script:
+    """A script of the Trainer, told to evaluate, save and report as a sweep needs it; any other as it is.
+
+    Args:
+        script: with its options.
+        typed: what the user types; it holds.
+    """
+    if not is_of_trainer(script.options):
+        return script
+    given = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in typed.words if word.startswith("--")}
+    names = {option.name for option in script.options}
+    by_epoch = "epoch" if not given & {"eval_strategy", "evaluation_strategy"} else ""
+    told = [(name, value) for name, value in _TOLD if name in names - given and (by_epoch or name != "save_strategy")]
+    missing = set() if typed.words or typed.subcommand else set(_missing(script.options))
+    options = tuple(
+        replace(
+            option,
+            is_of_trainer=option.name not in script.fields,
+            is_required=option.is_required or option.name in missing,
+            why_left=_why_left(option, given),
+        )
+        for option in script.options
+        if not (option.name.startswith("no_") and option.name[3:] in names) and option.name not in dict(told)
+    )
+    words_told = tuple(word for name, value in told for word in (f"--{name}", value))
+    return replace(script, options=options, given=(*script.given, *words_told), is_of_trainer=True)
+
+
+def of_trainer(option: Option) -> Searched | None:
+    """How to search an option of TrainingArguments; None if it says how to train."""
+    name = option.name
+    if name in ("learning_rate", "per_device_train_batch_size"):
+        return searched(option)
+    if name == "weight_decay":  # of AdamW
+        return Searched(value={"low": 1e-4, "high": 0.3, "log": True}, comment=said_default(option), rank=2)
+    if name == "warmup_ratio" or (name == "warmup_steps" and option.high == 1):
+        return Searched(value={"low": 0.0, "high": 0.2}, comment=f"share of all steps; {said_default(option)}", rank=3)
+    if name == "lr_scheduler_type":
+        kept = [one for one in _SCHEDULES if one in option.choices]
+        said = f"{said_default(option)}, of {len(option.choices)} choices"
+        return Searched(value=kept, comment=said, rank=5) if len(kept) > 1 else None
+    return searched(option) if name in _LORA else None
+
+
+def _why_left(option: Option, given: Collection[str]) -> str:
+    if option.name in _LORA and "use_peft" not in given:
+        return "without --use_peft it does nothing"
+    if option.name == "label_smoothing_factor":
+        return "changes eval_loss itself"
+    return option.why_left
+
+
+def _missing(options: Collection[Option]) -> Iterator[str]:
+    """Options for the model and the data that scripts demand once they run."""
+    without = {one.name for one in options if one.default is None and one.kind in (Kind.TEXT, Kind.UNKNOWN, Kind.PATH)}
+    for names in (_MODELS, _DATA):
+        yield from [name for name in names if name in without][:1]
