@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.files import write_atomic
 from hpo_batch.journal.state import JournalState
@@ -52,11 +54,11 @@ def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         small = collector_job(job, near=plan.workdir)
         path = home.slurm / f"{submission.id}_collector.sh"
         write_atomic(path, script(plan, small, submission))
-        return replace(
+        return structs.replace(
             submission, collector=BATCH.submit(JobCommand(argv=(str(path),), env=_environment(small, environ)))
         )
     except (HpoBatchError, OSError) as error:
-        return replace(submission, collector_refused=str(error))
+        return structs.replace(submission, collector_refused=str(error))
 
 
 def _environment(small: Job, environ: Mapping[str, str]) -> dict[str, str]:

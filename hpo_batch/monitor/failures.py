@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Reason, Value
 from hpo_batch.store.nodes import chance_of_share, host_of
 
@@ -37,8 +38,7 @@ SUBSTITUTES: Final = frozenset(reason.value for reason in Reason)
 Column: TypeAlias = Sequence[Value | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Region:
+class Region(Struct, frozen=True, kw_only=True):
     """Where failures of one cause cluster."""
 
     parameter: str
@@ -65,8 +65,7 @@ class Region:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailureGroup:
+class FailureGroup(Struct, frozen=True, kw_only=True):
     """Failures of one cause."""
 
     reason: str

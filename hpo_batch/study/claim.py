@@ -7,14 +7,15 @@ because only one worker at a time holds the lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hpo_batch.errors import UserError
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, GivenBack, Idle, IdleWhy, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.attempt_archive import KeptEnd
@@ -32,8 +33,7 @@ from hpo_batch.sweep.schema import Sweep
 Fits = Callable[[Configuration], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draws:
+class Draws(Struct, frozen=True, kw_only=True):
     """What was drawn before the lock was taken."""
 
     candidates: Mapping[Arm, Sequence[Candidate]]
@@ -48,23 +48,20 @@ class Draws:
         return replace(self, candidates=left)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """A trial that ends without training: it repeats a finished trial, or its parameters are invalid."""
 
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Redraw:
+class Redraw(Struct, frozen=True, kw_only=True):
     """Other workers took every candidate."""
 
 
 Decision: TypeAlias = Grant | Settled | Redraw | Idle
 
 
-@dataclass(frozen=True, kw_only=True)
-class LostAttempt:
+class LostAttempt(Struct, frozen=True, kw_only=True):
     """A running attempt whose worker was found dead before the lock was taken."""
 
     token: str
@@ -109,8 +106,7 @@ def _end_in_its_place(records: EndRecords, trial: ScannedTrial, attempt: LostAtt
     return records.told(trial, ended_with, moved=attempt.moved, time=attempt.end.time)
 
 
-@dataclass(kw_only=True)
-class Decider:
+class Decider(Struct, kw_only=True):
     """One decision, in steps; each step decides or passes on to the next."""
 
     state: JournalState

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
+
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Reason, TrialState
 from hpo_batch.store import nodes
 from hpo_batch.sweep.schema import Sweep
@@ -91,8 +92,7 @@ def _was_cut(ending: Mapping[str, Any]) -> bool:
     return ending.get("how") == Cause.TIME_LIMIT and bool(ending.get("whole")) and not ending.get("moved")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tripped:
+class Tripped(Struct, frozen=True, kw_only=True):
     """Why a sweep has stopped by itself."""
 
     study: str

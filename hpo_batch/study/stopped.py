@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.policy import why_tripped
@@ -27,8 +28,7 @@ class Why(StrEnum):
     NO_WORKER = "no worker"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stopped:
+class Stopped(Struct, frozen=True, kw_only=True):
     """Why a study has stopped before its target."""
 
     why: Why
