@@ -369,7 +369,7 @@ def test_what_that_module_prints_is_the_metric(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "labels"),
     [
-        ("print(f'epoch {e + 1}/{n}: val acc {acc:.3f}')", {"val_acc": "val acc {}"}),
+        ("print(f'epoch {e + 1}/{n}: val acc {acc:.3f}')", {"acc": "val acc {}"}),
         ("for e in range(2):\n  print(f'Epoch [{e + 1}/{n}], Loss: {loss:.3f}')",
          {"Loss": "Loss: {}", "step": "Epoch [{}"}),
         ("for e in range(2):\n  print('epoch', e, 'loss', loss.item())", {"loss": "loss {}", "step": "epoch {}"}),
