@@ -286,7 +286,7 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         markers=home.markers(),
         slurm=snapshot.slurm,
         unseen=snapshot.unseen,
-        stopped=None if snapshot.live else study.stopped(is_sure=snapshot.slurm != UNSEEN),
+        stopped=None if snapshot.live else study.stopped(snapshot.frozen, is_sure=snapshot.slurm != UNSEEN),
     )
 
 

@@ -19,7 +19,7 @@ from hpo_batch.journal.trial import ScannedTrial
 from hpo_batch.records import Configuration, GivenBack, Idle, IdleWhy, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.attempt_archive import KeptEnd
-from hpo_batch.study import policy
+from hpo_batch.study import policy, stop_rules
 from hpo_batch.study.alike import Alike
 from hpo_batch.study.end_records import EndRecords
 from hpo_batch.study.quota import Arm
@@ -124,7 +124,7 @@ class Decider(Struct, kw_only=True):
     def decide(self) -> Decision:
         """The next trial for this worker, or why there is none."""
         # first, because a broken sweep must not start even its waiting trials
-        tripped = policy.why_tripped(self._sweep, self.state)
+        tripped = policy.why_tripped(stop_rules.of_sweep(self._sweep), self.state)
         if tripped:
             return Idle(why=IdleWhy.TRIPPED, detail=str(tripped))
         if decision := self._waiting_trial():
