@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # which DistributedDataParallel imports: once here, not in every process
 import torch.distributed as dist
 from torch import nn
 
@@ -32,6 +31,12 @@ from .test_families import assert_same_state
 TOLERANCE = 1e-4
 """relative, of losses and metrics after 3 epochs: sums over parts round otherwise than sums over a batch"""
 Started = tuple[Any, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """What DistributedDataParallel imports: once, not in every process; and not while tests are collected."""
+    import torch._dynamo  # noqa: F401
 
 
 def free_port() -> int:
