@@ -87,7 +87,7 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
     own = values.pop("hydra", None)
     search = own.get("sweeper") if isinstance(own, Mapping) else None
     domains = sweeper.domains(search)
-    options = {option.flag: option for option in (*fields, *_options(values))}
+    options = {option.flag: option for option in (*fields, *options_of(values))}
     for name, domain in domains.items():
         if name in options or (domain is not None and not name.startswith(("+", "~"))):  # written as name=value
             option = options.get(name, Option(flag=name, kind=Kind.TEXT))
@@ -95,6 +95,9 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
     given: tuple[str, ...] = (_CALLBACK,) if _has_lightnings_callbacks(values.get("callbacks")) else ()
     if isinstance(own, Mapping) and str(own.get("mode")).upper() == "MULTIRUN":
         given += ("hydra.mode=RUN",)  # or else each trial would be a sweep of Hydra's
+    trainer = values.get("trainer")
+    if isinstance(trainer, Mapping) and _is_lightnings(trainer) and "default_root_dir" not in trainer:
+        given += ("+trainer.default_root_dir={trial_dir}",)  # trials that start together would share lightning_logs
     monitor = next(_monitors(values.get("callbacks")), ("", None))
     metric = values.get("optimized_metric")  # of https://github.com/ashleve/lightning-hydra-template
     return Application(
@@ -117,7 +120,11 @@ def _monitors(callbacks: object) -> Iterator[tuple[str, str | None]]:
 def _has_lightnings_callbacks(callbacks: object) -> bool:
     """Whether callbacks are a table of objects of Lightning, to which ours can be added on the command line."""
     tables = callbacks.values() if isinstance(callbacks, Mapping) else ()
-    return any("lightning" in str(one.get("_target_")) for one in tables if isinstance(one, Mapping))
+    return any(_is_lightnings(one) for one in tables if isinstance(one, Mapping))
+
+
+def _is_lightnings(table: Mapping[Any, Any]) -> bool:
+    return "lightning" in str(table.get("_target_"))
 
 
 def _main(module: Path, tree: ast.Module) -> _Main | None:
@@ -161,13 +168,14 @@ def _file(main: _Main) -> tuple[Path, Path] | None:
     return None
 
 
-def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[Option]:
+def options_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[Option]:
+    """The keys of a configuration, with dots."""
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if str(key).startswith("_"):
+        if str(key).startswith("_") or key == "class_path":
             continue
         if isinstance(value, Mapping):
-            yield from _options(value, f"{name}.")
+            yield from options_of(value, f"{name}.")
         elif value == MISSING:
             yield Option(flag=name, is_required=True)
         elif isinstance(value, list) or (isinstance(value, str) and "${" in value):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from hpo_batch.init.boosting import evaluated
 from hpo_batch.init.declared import arguments, called
 from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import shown
@@ -21,6 +22,9 @@ _LONGEST: Final = 40
 """characters of an expression that is told to be reported"""
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
+_BOOSTERS: Final = frozenset({"XGBoostCallback", "LightGBMCallback"})
+# words of variables that hold more than a number
+_OBJECTS: Final = frozenset({"logger", "meter", "meters", "tracker", "history", "fn", "func", "criterion"})
 _LIGHTNING: Final = frozenset({"lightning", "pytorch_lightning"})
 _KERAS: Final = frozenset({"keras", "tensorflow"})
 
@@ -92,9 +96,11 @@ def _reported_names(tree: ast.Module) -> Iterator[str]:
                 yield from (str(k.arg) for k in node.keywords if k.arg not in (None, "step", "metrics"))
                 yield from _keys(node)
     if "HuggingFaceCallback" in names:
-        yield from _evaluated(tree)
+        yield from _of_trainer(tree)
     if names & (_OURS - {"HuggingFaceCallback"}):
         yield from _logged(tree)
+    if names & _BOOSTERS:
+        yield from (name for name, _ in evaluated(tree, _imported(tree)))
     for line in _texts(tree):
         found = _RESULT.search(line)
         if found:
@@ -111,11 +117,12 @@ def _of_trainers(tree: ast.Module) -> Iterator[Metric]:
         judged = [name for name in _monitored(tree) if name in logged] or logged
         yield from (_metric(name, callback="LightningCallback") for name in judged)
     elif "transformers" in imported and any(name.endswith("Trainer") for name in names):
-        yield from (_metric(name, callback="HuggingFaceCallback") for name in _evaluated(tree))
+        yield from (_metric(name, callback="HuggingFaceCallback") for name in _of_trainer(tree))
     elif imported & _KERAS and "fit" in names:
         given = {k.arg for node in ast.walk(tree) if called(node) == "fit" for k in getattr(node, "keywords", ())}
         if given & {"validation_data", "validation_split"}:
             yield _metric("val_loss", callback="KerasCallback")
+    yield from (_metric(name, callback=callback) for name, callback in evaluated(tree, imported))
 
 
 def _called(tree: ast.AST) -> set[str]:
@@ -161,7 +168,7 @@ def _monitored(tree: ast.AST) -> Iterator[str]:
                 yield monitor.value
 
 
-def _evaluated(tree: ast.AST) -> Iterator[str]:
+def _of_trainer(tree: ast.AST) -> Iterator[str]:
     """The loss, and the keys that ``compute_metrics`` returns to the Trainer."""
     yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))
     yield "eval_loss"
@@ -205,6 +212,8 @@ def _returned(tree: ast.Module) -> Iterator[Metric]:
 def _is_measure(name: str) -> bool:
     """Whether one of its words is a measurement, also with a number: ``acc1`` of ``Acc@1``."""
     parts = tokens(name)
+    if set(parts) & _OBJECTS:
+        return False
     return bool({*parts, *(part.rstrip("0123456789") for part in parts)} & MEASURES)
 
 

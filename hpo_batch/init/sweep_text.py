@@ -21,6 +21,8 @@ TRIALS: Final = 20
 _COLUMNS: Final = 110
 _NO_NAMES: Final = ("", "train", "main", "run", "training", "src", "scripts", "code", "python", "tools", "bin", "cli")
 """of scripts and their folders, which tell nobody what is trained"""
+_TRAININGS: Final = {"XGBoostCallback": "training", "LightGBMCallback": "training", "KerasCallback": "fit"}
+"""what takes a callback, if not a trainer"""
 _MOST_LEFT: Final = 40
 """options named in a comment; the trainer of Hugging Face has 120"""
 
@@ -176,6 +178,11 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
     if metric is None:
         steps.append(
             f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
+        )
+    elif metric.callback:
+        steps.append(
+            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
+            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
         )
     elif not metric.is_reported:
         does = "returns" if metric.is_returned else "prints"
