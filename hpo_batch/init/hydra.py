@@ -6,8 +6,10 @@ Nothing of the application runs.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +68,7 @@ def read_application(path: Path, tree: ast.Module, *, words: Sequence[str] = ())
     main = next((found for module, one in modules if (found := _main(module, one)) is not None), None)
     if main is None:
         return Application()
+    main = _as_typed(main, words)
     classes, stored = dict[str, ast.ClassDef](), dict[str, str]()
     for _, module_tree in modules:
         classes = dataclasses_in(module_tree) | classes
@@ -85,7 +88,7 @@ def read_application(path: Path, tree: ast.Module, *, words: Sequence[str] = ())
 
 def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tuple[str, ...]) -> Application:
     own = values.pop("hydra", None)
-    search = own.get("sweeper") if isinstance(own, Mapping) else None
+    search = _resolved(own.get("sweeper"), values) if isinstance(own, Mapping) else None
     domains = sweeper.domains(search)
     options = {option.flag: option for option in (*fields, *options_of(values))}
     for name, domain in domains.items():
@@ -107,6 +110,18 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
         metric=metric if isinstance(metric, str) else monitor[0],
         direction=sweeper.direction(search) or (monitor[1] if metric in (None, monitor[0]) else None),
     )
+
+
+def _resolved(search: object, values: dict[str, Any]) -> object:
+    """A sweeper's configuration in which ``${search_space}`` is the table of that name, which is taken out of values."""
+    if not isinstance(search, Mapping):
+        return search
+    resolved = dict(search)
+    for key, value in search.items():
+        name = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+        if name is not None and isinstance(values.get(name[1]), Mapping):
+            resolved[key] = values.pop(name[1])
+    return resolved
 
 
 def _monitors(callbacks: object) -> Iterator[tuple[str, str | None]]:
@@ -149,6 +164,14 @@ def _main(module: Path, tree: ast.Module) -> _Main | None:
             config_name=config_name if isinstance(config_name, str) else None,
         )
     return None
+
+
+def _as_typed(main: _Main, words: Sequence[str]) -> _Main:
+    """With the configuration that the user names: ``--config-name small``, ``-cn small``, ``--config-path conf``."""
+    given = dict(pairwise(words)) | dict(word.split("=", 1) for word in words if "=" in word)
+    name = given.get("--config-name", given.get("-cn", main.config_name))
+    path = given.get("--config-path", given.get("-cp"))
+    return replace(main, config_name=name, config_path=path if path is not None else main.config_path)
 
 
 def _file(main: _Main) -> tuple[Path, Path] | None:
