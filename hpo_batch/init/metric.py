@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hpo_batch.init.declared import arguments, called
+from hpo_batch.init.evaluated import computed
 from hpo_batch.init.labels import printed_labels
 from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import is_seen, shown
@@ -45,6 +46,8 @@ class Metric:
     """the module that has it, if the script only imports it"""
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
     """the texts by which it, and the step, are found in the output; empty if they are not sure to be there"""
+    is_mapping: bool = field(default=False, compare=False)
+    """whether the variable holds several numbers by name, of which this is one"""
     is_returned: bool = field(default=False, compare=False)
     """whether a Hydra application returns it, and prints it nowhere"""
 
@@ -182,13 +185,16 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
     calls = list(shown(tree))
+    number, mappings = computed(tree)
     for call, before, value in [(call, *one) for call, values in calls for one in values]:
         label, variable = _LABEL.search(before), ast.unparse(value)
         name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
         is_spaced = label is None or " " in label[1]
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
-        if _is_measure(name):
+        if variable in mappings:
+            yield replace(_metric(number, variable=variable, place=place_of(tree, value)), is_mapping=True)
+        elif _is_measure(name):
             place = place_of(tree, value)
             found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
             step = place.step if place is not None else ""

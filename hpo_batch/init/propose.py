@@ -37,7 +37,7 @@ _SETTINGS: Final = words(
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
     "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial "
-    "dtype streaming revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
+    "dtype streaming tracking revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
 )
 # words of sizes that the data decide: another one is another model, or none
 _OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop")

@@ -137,9 +137,11 @@ def _report(metric: Metric) -> str:
     value = metric.variable or "..."
     named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
     step = "epoch" if metric.place is None else metric.place.step
+    is_plain = metric.name.isidentifier() and not metric.is_mapping
+    named = value if metric.is_mapping else named
     if step:
         return f"hpo_batch.report({step}, {named})"
-    return f"hpo_batch.report({named})" if metric.name.isidentifier() else f"hpo_batch.report(metrics={named})"
+    return f"hpo_batch.report({named})" if is_plain else f"hpo_batch.report(metrics={named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
