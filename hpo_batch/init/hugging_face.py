@@ -47,8 +47,11 @@ def for_trainer(script: Script, typed: Typed) -> Script:
         return script
     given = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in typed.words if word.startswith("--")}
     names = {option.name for option in script.options}
-    by_epoch = "epoch" if not given & {"eval_strategy", "evaluation_strategy"} else ""
-    told = [(name, value) for name, value in _TOLD if name in names - given and (by_epoch or name != "save_strategy")]
+    # where both names are known, one is deprecated; a save_strategy of ours would not go with an evaluation of theirs
+    not_told = {"evaluation_strategy"} if "eval_strategy" in names else set[str]()
+    if given & {"eval_strategy", "evaluation_strategy"}:
+        not_told |= {"eval_strategy", "evaluation_strategy", "save_strategy"}
+    told = [(name, value) for name, value in _TOLD if name in names - given - not_told]
     missing = set() if typed.words or typed.subcommand else set(_missing(script.options))
     options = tuple(
         replace(
