@@ -113,7 +113,7 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
 
 
 def _resolved(search: object, values: dict[str, Any]) -> object:
-    """A sweeper's configuration in which ``${search_space}`` is the table of that name, which is taken out of values."""
+    """A sweeper's configuration with tables for ``${search_space}``, which are taken out of the values."""
     if not isinstance(search, Mapping):
         return search
     resolved = dict(search)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from hpo_batch.init.boosting import evaluated
 from hpo_batch.init.declared import arguments, called
+from hpo_batch.init.evaluated import computed
+from hpo_batch.init.labels import printed_labels
 from hpo_batch.init.place import Place, place_of
-from hpo_batch.init.printed import shown
+from hpo_batch.init.printed import is_seen, shown
 from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
@@ -46,6 +48,10 @@ class Metric:
     """where it is printed"""
     module: Path | None = field(default=None, compare=False)
     """the module that has it, if the script only imports it"""
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """the texts by which it, and the step, are found in the output; empty if they are not sure to be there"""
+    is_mapping: bool = field(default=False, compare=False)
+    """whether the variable holds several numbers by name, of which this is one"""
     is_returned: bool = field(default=False, compare=False)
     """whether a Hydra application returns it, and prints it nowhere"""
 
@@ -185,14 +191,22 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
-    for before, value in shown(tree):
+    calls = list(shown(tree))
+    number, mappings = computed(tree)
+    for call, before, value in [(call, *one) for call, values in calls for one in values]:
         label, variable = _LABEL.search(before), ast.unparse(value)
         name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
         is_spaced = label is None or " " in label[1]
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
-        if _is_measure(name):
-            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place_of(tree, value))
+        if variable in mappings:
+            yield replace(_metric(number, variable=variable, place=place_of(tree, value)), is_mapping=True)
+        elif _is_measure(name):
+            place = place_of(tree, value)
+            found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
+            step = place.step if place is not None else ""
+            labels = printed_labels(name, value, step, [values for _, values in calls]) if is_seen(tree, call) else {}
+            yield replace(found, labels=labels)
 
 
 def _returned(tree: ast.Module) -> Iterator[Metric]:

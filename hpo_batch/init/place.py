@@ -11,7 +11,8 @@ from hpo_batch.init.declared import called
 from hpo_batch.text.metric_names import tokens, words
 
 _COUNTERS: Final = frozenset({"range", "trange", "enumerate", "count"})
-_STEPS: Final = words("epoch epochs step steps iter iters iteration iterations round rounds")
+_STEPS: Final = words("epoch epochs ep step steps iter iters num iteration iterations round rounds")
+_TOTALS: Final = words("num n max total nb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +57,19 @@ def _of_function(around: Sequence[ast.AST]) -> Sequence[ast.AST]:
 
 
 def _step(around: Sequence[ast.AST]) -> str:
-    """The variable that counts: of a loop over epochs; else of the outermost loop that counts; else an argument."""
-    counted = [name for one in around for name in _counters(one)]
-    arguments = [one.arg for node in around[:1] for one in _arguments(node) if set(tokens(one.arg)) & _STEPS]
-    for name in (*counted, *arguments):
-        if "epoch" in tokens(name):
-            return name
-    return next(iter((*counted, *arguments)), "")
+    """The variable that counts epochs, else steps: of a loop, else an argument, else what the function counts up."""
+    found = [
+        *(name for one in around for name in _counters(one)),
+        *(one.arg for node in around[:1] for one in _arguments(node) if _is_step(one.arg)),
+        *(name for node in around[:1] for name in _counted_up(node) if _is_step(name)),
+    ]
+    return next((name for name in found if "epoch" in tokens(name)), next(iter(found), ""))
+
+
+def _is_step(name: str) -> bool:
+    """Whether it counts: ``global_step``, but not ``max_steps``."""
+    parts = tokens(name)
+    return bool(parts) and parts[-1] in _STEPS and parts[0] not in _TOTALS
 
 
 def _counters(node: ast.AST) -> Iterator[str]:
@@ -72,7 +79,7 @@ def _counters(node: ast.AST) -> Iterator[str]:
             first = target.elts[0] if isinstance(target, ast.Tuple) and target.elts else target
             if isinstance(first, ast.Name) and first.id != "_":
                 yield first.id
-        case ast.While(test=ast.Compare(left=ast.Name(id=name))) if set(tokens(name)) & _STEPS:
+        case ast.While(test=ast.Compare(left=ast.Name(id=name))) if _is_step(name):
             yield name
 
 
@@ -80,3 +87,14 @@ def _arguments(node: ast.AST) -> list[ast.arg]:
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     return []
+
+
+def _counted_up(scope: ast.AST) -> Iterator[str]:
+    """Variables that a function, or a module outside its functions, counts up: ``step += 1``."""
+    todo = list(ast.iter_child_nodes(scope))
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
+            yield node.target.id
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            todo += ast.iter_child_nodes(node)

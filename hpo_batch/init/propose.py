@@ -37,7 +37,7 @@ _SETTINGS: Final = words(
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
     "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial "
-    "dtype streaming revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
+    "dtype streaming tracking revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
 )
 # words of sizes that the data decide: another one is another model, or none
 _OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop rows columns")
@@ -107,8 +107,8 @@ def propose(script: Script, *, python: str) -> Proposal:
     names, placeholder, dropped = _names(kept, script)
     left += dropped
     parameters = {names[option]: kept[option] for option in names}
-    searched_flags = {option.flag for option in names}
-    typed_words = [word for flag, words in script.typed if flag not in searched_flags | trials for word in words]
+    ours_too = {*(option.flag for option in names), *trials, *script.given}
+    typed_words = [word for flag, words in script.typed if flag not in ours_too for word in words]
     start = [
         *map(_quoted, script.launcher or (python,)),
         *(("-m", script.module) if script.module else (_quoted(str(script.path)),)),
@@ -121,6 +121,8 @@ def propose(script: Script, *, python: str) -> Proposal:
         comments.append("each trial has its own seed, the same in every attempt")
     if script.is_of_trainer:
         comments.append("the Trainer evaluates and saves after each epoch, and keeps the newest checkpoint")
+        comments.append('all are removed when the trial has ended; [study] keep_checkpoints = "all" keeps them')
+        left.append(("all others of the Trainer (--help)", ""))
     return Proposal(
         command=" ".join(words_all),
         parameters=parameters,

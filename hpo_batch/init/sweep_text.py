@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from hpo_batch.init.hugging_face import edits
 from hpo_batch.init.metric import Metric
 from hpo_batch.init.option import Script
 from hpo_batch.init.propose import Proposal
+from hpo_batch.objective.labels import STEP
 from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
@@ -45,6 +48,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         "[objective]",
         *_comments(proposal),
         toml_line("command", proposal.command),
+        *_printed(script, metric),
         "",
         "[space]",
         *_space(proposal),
@@ -54,8 +58,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         'name = "tpe"                       # or random, grid, qmc, gp, cmaes, list',
         "seed = 1                           # the same seed proposes the same first trials",
         "",
-        "# [pruner]                         # remove the # once the script reports each epoch and asks "
-        "hpo_batch.should_stop()",
+        f"# [pruner]                         # remove the # {_when_to_prune(metric)}",
         '# name = "median"                  # ends trials that are worse than half of the others at the same step',
         "# first_rung = 2                   # steps before it decides",
         "",
@@ -95,13 +98,30 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield toml_line("metric", FILL_IN)
         yield 'direction = "minimize"             # or "maximize"'
     else:
-        if not metric.is_reported:
+        if not metric.is_reported and not metric.labels:
             how = f"add {metric.callback}()" if metric.callback else f"{_where(metric)}, {_report(metric)}"
             yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
+
+
+def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
+    """The line that finds the metric in the output."""
+    if metric is not None and metric.labels and metric.place is not None:
+        line = metric.place.line
+        yield from _commented(
+            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is its number, of which the "
+            f"last one counts. After that line, {_report(metric)} would do the same"
+        )
+        yield toml_line("printed", metric.labels)
+
+
+def _when_to_prune(metric: Metric | None) -> str:
+    if metric is not None and STEP in metric.labels:
+        return "to compare trials step by step"
+    return "once the script reports each epoch and asks hpo_batch.should_stop()"
 
 
 def _who(script: Script, metric: Metric) -> str:
@@ -119,9 +139,11 @@ def _report(metric: Metric) -> str:
     value = metric.variable or "..."
     named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
     step = "epoch" if metric.place is None else metric.place.step
+    is_plain = metric.name.isidentifier() and not metric.is_mapping
+    named = value if metric.is_mapping else named
     if step:
         return f"hpo_batch.report({step}, {named})"
-    return f"hpo_batch.report({named})" if metric.name.isidentifier() else f"hpo_batch.report(metrics={named})"
+    return f"hpo_batch.report({named})" if is_plain else f"hpo_batch.report(metrics={named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -170,21 +192,34 @@ def _commented(text: str, indent: str = "") -> list[str]:
     return [f"{start}{line}" for line in lines]
 
 
+def found_in_output(script: Script, metric: Metric) -> str:
+    """How trials get a metric that the script prints and does not report."""
+    text = metric.labels[metric.name]
+    return f"{metric.name} is taken from what {_who(script, metric)} prints, '{text}': [objective] printed"
+
+
 def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Sequence[str]:
     """What is left to do before the sweep can run, one sentence each."""
     reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
     steps = [f"replace {mark} in the command{reasons.get(mark, '')}" for mark in proposal.marks]
     name = script.path.name
+    if steps:
+        steps[-1] += f"; or let init read the command that you type by hand, --from '{name} --option value ...'"
+    of_trainer: list[str] = []
+    if metric is not None and metric.callback == "HuggingFaceCallback":
+        of_trainer += edits(ast.parse(script.text), name, metric.name)
     if metric is None:
         steps.append(
             f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
         )
+    elif of_trainer:
+        steps += of_trainer
     elif metric.callback:
         steps.append(
             f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
             f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
         )
-    elif not metric.is_reported:
+    elif not metric.is_reported and not metric.labels:
         does = "returns" if metric.is_returned else "prints"
         steps.append(
             f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "

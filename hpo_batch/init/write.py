@@ -20,7 +20,7 @@ from hpo_batch.init.option import Script
 from hpo_batch.init.propose import propose
 from hpo_batch.init.script import read_script
 from hpo_batch.init.site import site_template
-from hpo_batch.init.sweep_text import job_template, next_steps, study_name, sweep_text
+from hpo_batch.init.sweep_text import found_in_output, job_template, next_steps, study_name, sweep_text
 from hpo_batch.init.typed import read_typed, with_typed
 from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.shipped import shipped
@@ -116,9 +116,11 @@ def from_script(
         files[sweep.parent / "job_templates" / f"{template.name}.toml"] = template.text
     steps = tuple(next_steps(script, metric, proposal))
     steps += tuple(needs(script, has_gpu=bool(local_gpus(environ)), exists=_exists))
-    lacks = "" if "RESULT:" in script.text else _lacks_us(python)
+    is_printed = metric is not None and bool(metric.labels)
+    lacks = "" if "RESULT:" in script.text or is_printed else _lacks_us(python)
     steps += (lacks,) if lacks else ()
-    return Started(sweep=sweep, files=files, notes=(*script.notes, note), steps=steps)
+    found = (found_in_output(script, metric),) if metric is not None and is_printed else ()
+    return Started(sweep=sweep, files=files, notes=(*script.notes, *found, note), steps=steps)
 
 
 def interpreter() -> str:

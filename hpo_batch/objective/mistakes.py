@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import UserError
+from hpo_batch.objective.labels import STEP, Label
 from hpo_batch.objective.placeholders import (
     BUILT_IN,
     LISTS,
@@ -51,6 +52,7 @@ def mistakes(sweep: Sweep) -> list[str]:
     objective = sweep.objective
     names = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
     in_env = [f"objective.{text}" for text in _env_mistakes(objective, names, ranks=sweep.job.ranks)]
+    in_env += [f"objective.{text}" for text in _printed_mistakes(objective)]
     if objective.command is None:
         return in_env
     optional = {p.name for p in sweep.space.parameters if p.when is not None}
@@ -75,6 +77,19 @@ def doubts(sweep: Sweep) -> list[str]:
     if objective.command is not None:
         warnings += _command_doubts(sweep, objective)
     return [f"objective.{text}" for text in warnings]
+
+
+def _printed_mistakes(objective: Objective) -> Iterator[str]:
+    if objective.printed and objective.command is None:
+        yield "printed is for commands; a function returns its result"
+        return
+    for name, text in objective.printed.items():
+        try:
+            Label.parse(text)
+        except UserError as error:
+            yield f"printed.{name}: {error}"
+    if objective.printed.keys() == {STEP}:
+        yield "printed has a step and no metric"
 
 
 def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Iterator[str]:
@@ -144,7 +159,8 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
     yield from _hydra_doubts(words, used, script, text, objective.cwd)
     yield from _hyphen_doubts(sweep, used, script, text)
     yield from _unused_doubts(sweep, used, text)
-    yield from _report_doubts(words, used, script, text)
+    if not objective.printed:
+        yield from _report_doubts(words, used, script, text)
     for i, word in enumerate(words):
         if i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]):
             continue

@@ -77,6 +77,10 @@ class Ended:
     """a RESULT line that could not be parsed completely"""
     stderr: str
     """the end of its stderr"""
+    found: Mapping[str, float] = field(default_factory=dict)
+    """the last numbers in its output that have a label"""
+    sought: Mapping[str, str] = field(default_factory=dict)
+    """the labels of ``[objective] printed``, by metric"""
     almost: str = ""
     """a line that looks similar to a RESULT line"""
     odd: Mapping[str, object] = field(default_factory=dict)
@@ -209,7 +213,7 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     final = {**bare, **ended.printed, **ended.final}
     if was_stopped and (ended.unread or not all(name in wanted.complete(final) for name in wanted.names)):
         return of_stop(progress, wanted=wanted)
-    complete = wanted.complete({**progress.metrics, **final})
+    complete = wanted.complete({**ended.found, **progress.metrics, **final})
     missing = [name for name in wanted.names if name not in complete]
     lack = f"{_missing(missing[0], complete, wanted, came='reported')}; " if missing and complete else ""
     if ended.unread:
@@ -230,6 +234,9 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
         message = f"'RESULT: {ended.number:g}' has no name; {_needs_names(wanted)}"
         return _failed(Reason.INVALID, message, progress, wanted, metrics=complete)
     message = lack.removesuffix("; ") or f"no result: {_ways(wanted)}"
+    unseen = [name for name in missing if name in ended.sought]
+    if unseen:
+        message = f"no result: it printed no line with {ended.sought[unseen[0]]!r} ([objective] printed)"
     if ended.almost:
         message += f"; the line {ended.almost!r} is not one"
     return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)

@@ -96,6 +96,9 @@ class Objective(Table):
     command: Annotated[str | tuple[str, ...] | None, Through(command_words, "before")] = None
     """a command line, run without a shell; placeholders: {name} {args} {hyphen_args} {overrides} {params_json}
     {trial_dir}"""
+    printed: dict[str, str] = field(default_factory=dict)
+    """metrics that a command prints, each with the text around its number: { val_loss = "val loss: {}" }; step =
+    "epoch {}" counts the steps"""
     n_params: Annotated[str, Limits(pattern=ENTRY)] | None = None
     """"package.module:function": takes a configuration, returns the number of parameters of the model; must work
     without torch"""

@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.init.write import from_script
+from hpo_batch.objective.labels import Label, Numbers
 
 HEAD = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', type=float, default=0.1)\n"
 
@@ -20,6 +22,7 @@ HEAD = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', t
 def edited(text: str, step: str) -> str:
     """The script with the line that a step names, and the import at its top."""
     found = re.search(r"after line (\d+), add '(hpo_batch\.report\(.*\))', and 'import hpo_batch' at the top", step)
+    found = found or re.search(r"in line (\d+): .* (hpo_batch\.report\(.*\)) would do the same", step)
     assert found is not None, step
     lines = text.splitlines()
     statement = next(line for line in reversed(lines[: int(found[1])]) if "print(" in line or "info(" in line)
@@ -38,7 +41,7 @@ for epoch in range(3):
     "a call over several lines": ("""
 for e in range(1, 3):
     print(
-        f'val_loss={a.lr / e}'
+        f'epoch {e}: val_loss={a.lr / e}'
     )
 x = 1
 """, "val_loss", [1, 2]),
@@ -77,6 +80,15 @@ while step < 4:
     loss = 1.0
     print('loss', loss)
 """, "loss", [2, 4]),
+    "counted up": ("""
+iter_num = 0
+while True:
+    iter_num += 1
+    loss = 1.0
+    print('loss', loss)
+    if iter_num == 2:
+        break
+""", "loss", [1, 2]),
     "at the end": ("""
 for name in ['a', 'b']:
     pass
@@ -117,10 +129,32 @@ def test_a_script_that_is_edited_as_told_reports(case: str, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     script = Path("train.py")
     script.write_text(f"{HEAD}a = p.parse_args()\n{text}")
-    told = from_script("train.py", sweep=Path("sweep.toml"), environ={}).steps[0]
+    made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
+    told = next(iter(made.steps), made.files[Path("sweep.toml")].replace("\n# ", " "))
     script.write_text(edited(script.read_text(), told))
     metrics = tmp_path / "metrics.jsonl"
     subprocess.run([sys.executable, script], check=True, env={**os.environ, EnvVar.METRICS_FILE: str(metrics)})
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [line.get("step") for line in lines] == steps
     assert all(isinstance(line[name], float) for line in lines)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_script_that_is_not_edited_prints_the_same(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, name, steps = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    script = Path("train.py")
+    script.write_text(f"{HEAD}a = p.parse_args()\n{text}")
+    sweep = tomli.loads(from_script("train.py", sweep=Path("sweep.toml"), environ={}).files[Path("sweep.toml")])
+    printed = sweep["objective"].get("printed")
+    if case == "a logger":  # that nobody has configured
+        assert printed is None
+        return
+    numbers = Numbers({one: Label.parse(label) for one, label in printed.items()})
+    said = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout
+    for line in said.splitlines():
+        numbers.take(line)
+    assert list(numbers.metrics) == [name]
+    assert [step for step, _ in numbers.steps(to_end=True)] == ([] if "step" not in printed else sorted({*steps}))
