@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sphinx.ext.autodoc.mock import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -29,7 +30,10 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 # the libraries of callbacks, which would take half a minute to load, and need not be installed
-autodoc_mock_imports = ["keras", "lightgbm", "lightning", "pytorch_lightning", "transformers", "xgboost"]
+autodoc_mock_imports = ["keras", "lightgbm", "lightning", "pytorch_lightning", "torch", "transformers", "xgboost"]
+# autodoc mocks them while it imports an object, but not when it looks for the source of the object's base classes
+_mocked = mock(autodoc_mock_imports)
+_mocked.__enter__()
 napoleon_use_ivar = True
 
 

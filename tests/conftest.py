@@ -40,6 +40,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# collection makes a million objects to keep, at which the collector would look again and again
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Take what was collected, modules and 6,000 tests, out of the garbage collector's sight.
 
@@ -49,6 +53,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

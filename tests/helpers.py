@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from tests import forked
 
@@ -64,6 +67,13 @@ def run(*argv: object, cwd: Path = REPOSITORY, env: Mapping[str, str] | None = N
             raise
     assert "Traceback" not in (err or ""), err
     return Ended(code=process.returncode, out=out or "", err=err or "")
+
+
+def needs(*libraries: str) -> None:
+    """Skip a test where a library is missing that its processes load; this one need not, which may take 5 seconds."""
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"needs {library}, of the extra 'frameworks'")
 
 
 def until(condition: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:

@@ -11,6 +11,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.init.printed import Shown
 from hpo_batch.objective.labels import HOLE, STEP, Label
 
+_OF_WHAT_CAME_BEFORE: Final = " ,;:|/)]}>%-"
 _MOST: Final = 40
 """characters of a text; what matters is near its number"""
 
@@ -40,7 +41,7 @@ def printed_labels(name: str, value: ast.expr, step: str, prints: Sequence[Seque
 def _text(before: str) -> str | None:
     """``val loss: {}``; None if there is nothing to go by."""
     line = before.split("\n")[-1]
-    words = " ".join(line.split())
+    words = " ".join(line.split()).lstrip(_OF_WHAT_CAME_BEFORE)
     if len(words) > _MOST:
         words = words[-_MOST:].partition(" ")[2] or words[-_MOST:]
     if HOLE in words or not re.search(r"[A-Za-z]", words) or not words.isprintable():

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Reason, TrialState
 from hpo_batch.store import nodes
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.study.stop_rules import StopRules
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.numbers import count
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
 
 # endings of failed attempts; without "time_limit", which is also how an attempt is given back
 FAILED_ENDINGS: Final = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
@@ -91,8 +95,7 @@ def _was_cut(ending: Mapping[str, Any]) -> bool:
     return ending.get("how") == Cause.TIME_LIMIT and bool(ending.get("whole")) and not ending.get("moved")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tripped:
+class Tripped(Struct, frozen=True, kw_only=True):
     """Why a sweep has stopped by itself."""
 
     study: str
@@ -105,7 +108,7 @@ class Tripped:
         return f"{self.why}; see '{look}', then '{go_on}'"
 
 
-def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
+def why_tripped(rules: StopRules, state: JournalState) -> Tripped | None:
     """Why the sweep should stop instead of wasting its allocation; only failures since the last submission count.
 
     It stops after ``stop_after`` failures in a row for the same reason, or after three times as many for any reasons if
@@ -113,9 +116,9 @@ def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
     each running trial that started before the newest failure and so outlived it: where some configurations fail at
     once, many do so before the first good one finishes.
     """
-    failed, stop_after = state.failed_since_armed, sweep.failures.stop_after
-    most = sweep.study.max_failed or max(state.target, stop_after)
-    name = state.study_name or sweep.path
+    failed, stop_after = state.failed_since_armed, rules.stop_after
+    most = rules.max_failed or max(state.target, stop_after)
+    name = str(state.study_name)  # a journal without a study has no trials
     if failed >= most:
         newest = next(number for reason, number in reversed(state.endings) if reason)
         return Tripped(

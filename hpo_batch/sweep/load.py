@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli
+from msgspec import structs
 
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem, Value
@@ -265,7 +266,7 @@ class _Loader:
         if not numbers or len(numbers) == len(budgets or [{}]) or mistake.key.startswith("budget["):
             return mistake
         names = ", ".join(shown(budgets[i].get("name", i + 1)) for i in sorted(numbers))
-        return dataclasses.replace(mistake, message=f"{mistake.message} (in budget {names})")
+        return structs.replace(mistake, message=f"{mistake.message} (in budget {names})")
 
 
 def _job(source: Source) -> Mapping[str, Any]:

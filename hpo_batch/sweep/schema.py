@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from hpo_batch.files import dump_json
-from hpo_batch.late import dataclass
 from hpo_batch.records import Reason
 from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.space.build import RESERVED, build

@@ -82,6 +82,10 @@ REFUSED = [
     ('command = "@PY train.py {args}"\nenv = { "A=B" = "1" }', "cannot be the name of an environment variable"),
     ('command = "@PY train.py {args}"\ncwd = "runs/{x}"', "objective.cwd: '{x}' is not replaced"),
     ('function = "tests.cli.toys:quadratic"\nenv = { PYTHONHASHSEED = "0" }', "env.PYTHONHASHSEED has no effect"),
+    ('command = "@PY train.py {args}"\nprinted = { score = "score" }', "objective.printed.score: 'score' needs one {}"),
+    ('command = "@PY train.py {args}"\nprinted = { score = "{}" }', "so that every number would fit"),
+    ('command = "@PY train.py {args}"\nprinted = { step = "epoch {}" }', "printed has a step and no metric"),
+    ('function = "tests.cli.toys:quadratic"\nprinted = { score = "score {}" }', "objective.printed is for commands"),
     ('function = "tests.cli.toys:no_such_function"', "has no 'no_such_function'"),
 ]  # fmt: skip
 

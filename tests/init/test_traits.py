@@ -347,7 +347,7 @@ def test_a_module_that_prints_the_metric() -> None:
 
 
 def test_that_module_is_told_of(folder: Path) -> None:
-    (folder / "training.py").write_text("def run(lr):\n    print(f'val_loss={lr}')\n")
+    (folder / "training.py").write_text("def run(lr):\n    logging.info(f'val_loss={lr}')\n")
     (folder / "train.py").write_text(f"import training\n{BEGIN}p.add_argument('--lr', type=float, default=0.1)\n{END}")
     made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
     assert made.steps == (
@@ -363,3 +363,44 @@ def test_what_parsers_add_by_themselves_is_no_option() -> None:
 
 def test_a_folder_for_code_names_no_study() -> None:
     assert study_name(Path("/a/mnist/src"), Path("train.py")) == "mnist"
+
+
+def test_what_that_module_prints_is_the_metric(folder: Path) -> None:
+    (folder / "training.py").write_text("def run(lr):\n    print(f'val_loss={lr}')\n")
+    (folder / "train.py").write_text(f"import training\n{BEGIN}p.add_argument('--lr', type=float, default=0.1)\n{END}")
+    made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
+    assert made.steps == ()
+    assert made.notes[0] == "val_loss is taken from what training.py prints, 'val_loss={}': [objective] printed"
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("print(f'epoch {e + 1}/{n}: val acc {acc:.3f}')", {"acc": "val acc {}"}),
+        ("for e in range(2):\n  print(f'Epoch [{e + 1}/{n}], Loss: {loss:.3f}')",
+         {"Loss": "Loss: {}", "step": "Epoch [{}"}),
+        ("for e in range(2):\n  print('epoch', e, 'loss', loss.item())", {"loss": "loss {}", "step": "epoch {}"}),
+        ("print('Accuracy: {:.1f}% ({}/{})'.format(100 * a, b, c))", {"Accuracy": "Accuracy: {}"}),
+        ("print('\\nTest set: Average loss: %.4f' % test_loss)", {"test_loss": "Test set: Average loss: {}"}),
+        ("click.echo(f'loss={loss}')", {"loss": "loss={}"}),
+        ("print(f'loss={loss}', file=sys.stderr, flush=True)", {"loss": "loss={}"}),
+        ("logging.basicConfig(level=logging.INFO)\nlogging.info(f'loss={loss}')", {"loss": "loss={}"}),
+        ("log.addHandler(logging.StreamHandler())\nlog.info('loss=%s', loss)", {"loss": "loss={}"}),
+        # nobody knows whether it is shown, or which of several numbers it is
+        ("logging.info(f'loss={loss}')", {}),
+        ("logging.basicConfig(filename='x')\nlogging.info(f'loss={loss}')", {}),
+        ("print(f'loss={loss}', file=log_file)", {}),
+        ("file.write(f'loss={loss}')", {}),
+        ("bar.set_postfix(loss=loss)", {}),
+        ("print('loss', loss, sep='=')", {}),
+        ("if args.verbose:\n  print(f'loss={loss}')", {}),
+        ("if not quiet:\n  print(f'loss={loss}')", {}),
+        ("print(f'loss={a}')\nprint(f'loss={b}')", {}),
+        ("print(f'train loss={a}')\nprint(f'loss={loss}')", {}),
+        ("print(loss)", {}),
+        ("print(f'{loss}')", {}),
+    ],
+)  # fmt: skip
+def test_the_text_around_a_number_that_is_surely_printed(text: str, labels: dict[str, str]) -> None:
+    found = guess(ast.parse(text))
+    assert (found.labels if found is not None else {}) == labels

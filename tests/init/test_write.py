@@ -18,6 +18,7 @@ from hpo_batch.records import Value
 from hpo_batch.space.parameters import Choices, Integer, Real
 from hpo_batch.sweep.load import load
 from hpo_batch.sweep.schema import Sweep
+from tests.helpers import needs
 from tests.init.scripts import CONFIG, GROUP, NEEDS, SCRIPTS, SEARCHED
 
 
@@ -75,9 +76,9 @@ def meant(params: Mapping[str, Value]) -> dict[str, object]:
 @pytest.mark.parametrize("kind", SCRIPTS)
 def test_the_sweep_passes_check_and_the_script_takes_what_it_proposes(folder: Path, kind: str) -> None:
     if kind in NEEDS:
-        pytest.importorskip(NEEDS[kind])
+        needs(NEEDS[kind])
     if kind == "LightningCLI":
-        pytest.importorskip("jsonargparse")
+        needs("jsonargparse")
     (folder / "conf" / "model").mkdir(parents=True)
     (folder / "conf" / "config.yaml").write_text(CONFIG)
     for name, text in GROUP.items():

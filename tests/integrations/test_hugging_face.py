@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from tests.integrations.conftest import Command
+from tests.processes import in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -142,17 +142,16 @@ def test_the_best_checkpoint_of_an_earlier_attempt_is_loaded_at_the_end(command:
     assert again.evaluate()["eval_loss"] == max(one["eval_loss"] for one in command.reports)
 
 
-PROCESS = """
-import sys
-import torch.distributed as dist
-from hpo_batch.integrations.hugging_face import _any_process
-dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=int(sys.argv[2]), world_size=2)
-print(_any_process(sys.argv[2] == "1"), _any_process(False))
-dist.destroy_process_group()
-"""
+def answers(meeting: Path, rank: int) -> tuple[bool, bool]:
+    from hpo_batch.integrations.hugging_face import _any_process
+
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    found = _any_process(rank == 1), _any_process(False)
+    dist.destroy_process_group()
+    return found
 
 
 def test_all_processes_stop_if_one_is_asked_to(tmp_path: Path) -> None:
-    argv = [sys.executable, "-c", PROCESS, str(tmp_path / "meet")]
-    ranks = [subprocess.Popen([*argv, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
-    assert [rank.communicate(timeout=100)[0] for rank in ranks] == ["True False\n"] * 2
+    import hpo_batch.integrations.hugging_face  # noqa: F401  # once here, not in each of the processes
+
+    assert in_processes([(answers, tmp_path / "meet", rank) for rank in range(2)]) == [(True, False)] * 2

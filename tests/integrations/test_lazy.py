@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hpo_batch.integrations
+from tests.helpers import needs
 
 FRAMEWORKS = ("lightning", "transformers", "keras", "xgboost", "lightgbm", "torch")
 LIBRARY_OF = {
@@ -32,7 +33,7 @@ def test_the_package_loads_none() -> None:
 
 @pytest.mark.parametrize("name", ["XGBoostCallback", "LightGBMCallback"])
 def test_a_callback_loads_its_own(name: str) -> None:
-    pytest.importorskip(LIBRARY_OF[name])
+    needs(LIBRARY_OF[name])
     assert loaded_after(f"from hpo_batch.integrations import {name}") == {LIBRARY_OF[name]}
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.helpers import REPOSITORY
+from hpo_batch.envvars import EnvVar
 from tests.integrations.conftest import Command
+from tests.processes import free_port, in_processes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -109,34 +109,30 @@ def test_validate_alone_reports_nothing(command: Command) -> None:
     assert command.reports == []
 
 
-SEVERAL = """
-import os, pathlib, sys
-# each process has a stop file of its own here: only the second is asked
-os.environ["HPO_BATCH_STOP_FILE"] = f"STOP{os.environ.get('LOCAL_RANK', '0')}"
-import lightning.pytorch as pl
-from hpo_batch.integrations import LightningCallback
-from tests.integrations.conftest import Command
-from tests.integrations.test_lightning import data, new_model
+def asks_the_second() -> Any:
+    """A callback that asks the second process alone to stop."""
+    import lightning.pytorch as pl
 
-class Ask(pl.Callback):
-    def on_train_epoch_start(self, trainer, module):
-        if (trainer.current_epoch, trainer.global_rank) == (1, 1):
-            pathlib.Path("STOP1").touch()
+    class Ask(pl.Callback):  # type: ignore[misc,name-defined]
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if (trainer.current_epoch, trainer.global_rank) == (1, 1):
+                Path("STOP1").touch()
 
-quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-several = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
-trainer = pl.Trainer(max_epochs=6, callbacks=[Ask(), LightningCallback()], **several, **quiet)
-trainer.fit(new_model(Command(folder=pathlib.Path())), data(), data())
-pathlib.Path(f"ended{trainer.global_rank}").write_text(str(trainer.current_epoch))
-"""
+    return Ask()
+
+
+def how_it_ended(rank: int, port: int, command: Command) -> tuple[int, int]:
+    """The training of one of two processes, which are started as torchrun does; its rank, and its last epoch."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", LOCAL_RANK=str(rank))
+    os.environ[EnvVar.STOP_FILE] = f"STOP{rank}"  # each has one of its own
+    several = trainer(new_callback(), max_epochs=6, devices=2, strategy="ddp")
+    several.callbacks.insert(0, asks_the_second())
+    several.fit(new_model(command), data(), data())
+    return several.global_rank, several.current_epoch
 
 
 def test_several_processes_stop_together_and_the_first_reports(command: Command) -> None:
-    script = command.folder / "several.py"
-    script.write_text(SEVERAL)
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert [(command.folder / f"ended{rank}").read_text() for rank in range(2)] == ["2", "2"]
+    port = free_port()
+    assert in_processes([(how_it_ended, rank, port, command) for rank in range(2)]) == [(0, 2), (1, 2)]
     assert command.steps == [0, 1]
     assert (command.checkpoint / "last.ckpt").is_file()

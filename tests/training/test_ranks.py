@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo  # which DistributedDataParallel imports: once here, not in every process
 import torch.distributed as dist
 from torch import nn
 
@@ -23,7 +21,7 @@ from hpo_batch.objective.small_models import SMALL, why_no_gain
 from hpo_batch.training import ranks
 from hpo_batch.training.loop import Schedule, fit
 from tests.helpers import REPOSITORY
-from tests.processes import answer, kill, start
+from tests.processes import answer, free_port, kill, start
 
 from .conftest import RecordingTrial
 from .families import FAMILIES, numbers
@@ -34,9 +32,10 @@ TOLERANCE = 1e-4
 Started = tuple[Any, Any]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """What DistributedDataParallel imports: once, not in every process; and not while tests are collected."""
+    import torch._dynamo  # noqa: F401
 
 
 def as_rank(function: Callable[..., Any], rank: int, world: int, port: int, arguments: tuple[Any, ...]) -> Any:
