@@ -18,8 +18,6 @@ from hpo_batch.init.typed import Typed
 from hpo_batch.text.metric_names import words
 
 _OF_EVERY_TRAINER: Final = words("output_dir learning_rate per_device_train_batch_size weight_decay")
-_SCHEDULES: Final = ("linear", "cosine", "constant_with_warmup")
-"""those that need no further option"""
 _LORA: Final = words("lora_r lora_alpha lora_dropout")
 _MODELS: Final = ("model_name_or_path",)
 _DATA: Final = ("dataset_name", "train_file", "data_path", "train_data", "train_dir", "dataset")
@@ -34,7 +32,8 @@ _TOLD: Final = (
 
 def is_of_trainer(options: Collection[Option]) -> bool:
     """Whether options are those of TrainingArguments, as HfArgumentParser and those derived from it name them."""
-    return {option.name for option in options} >= _OF_EVERY_TRAINER
+    names = {option.name for option in options}
+    return names >= _OF_EVERY_TRAINER and bool(names & {"eval_strategy", "evaluation_strategy"})
 
 
 def for_trainer(script: Script, typed: Typed) -> Script:
@@ -48,8 +47,11 @@ def for_trainer(script: Script, typed: Typed) -> Script:
         return script
     given = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in typed.words if word.startswith("--")}
     names = {option.name for option in script.options}
-    by_epoch = "epoch" if not given & {"eval_strategy", "evaluation_strategy"} else ""
-    told = [(name, value) for name, value in _TOLD if name in names - given and (by_epoch or name != "save_strategy")]
+    # where both names are known, one is deprecated; a save_strategy of ours would not go with an evaluation of theirs
+    not_told = {"evaluation_strategy"} if "eval_strategy" in names else set[str]()
+    if given & {"eval_strategy", "evaluation_strategy"}:
+        not_told |= {"eval_strategy", "evaluation_strategy", "save_strategy"}
+    told = [(name, value) for name, value in _TOLD if name in names - given - not_told]
     missing = set() if typed.words or typed.subcommand else set(_missing(script.options))
     options = tuple(
         replace(
@@ -74,11 +76,7 @@ def of_trainer(option: Option) -> Searched | None:
         return Searched(value={"low": 1e-4, "high": 0.3, "log": True}, comment=said_default(option), rank=2)
     if name == "warmup_ratio" or (name == "warmup_steps" and option.high == 1):
         return Searched(value={"low": 0.0, "high": 0.2}, comment=f"share of all steps; {said_default(option)}", rank=3)
-    if name == "lr_scheduler_type":
-        kept = [one for one in _SCHEDULES if one in option.choices]
-        said = f"{said_default(option)}, of {len(option.choices)} choices"
-        return Searched(value=kept, comment=said, rank=5) if len(kept) > 1 else None
-    return searched(option) if name in _LORA else None
+    return searched(option) if name == "lr_scheduler_type" or name in _LORA else None
 
 
 def edits(tree: ast.Module, name: str, metric: str) -> Iterator[str]:

@@ -6,8 +6,10 @@ Nothing of the application runs.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +68,7 @@ def read_application(path: Path, tree: ast.Module, *, words: Sequence[str] = ())
     main = next((found for module, one in modules if (found := _main(module, one)) is not None), None)
     if main is None:
         return Application()
+    main = _as_typed(main, words)
     classes, stored = dict[str, ast.ClassDef](), dict[str, str]()
     for _, module_tree in modules:
         classes = dataclasses_in(module_tree) | classes
@@ -85,9 +88,9 @@ def read_application(path: Path, tree: ast.Module, *, words: Sequence[str] = ())
 
 def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tuple[str, ...]) -> Application:
     own = values.pop("hydra", None)
-    search = own.get("sweeper") if isinstance(own, Mapping) else None
+    search = _resolved(own.get("sweeper"), values) if isinstance(own, Mapping) else None
     domains = sweeper.domains(search)
-    options = {option.flag: option for option in (*fields, *_options(values))}
+    options = {option.flag: option for option in (*fields, *options_of(values))}
     for name, domain in domains.items():
         if name in options or (domain is not None and not name.startswith(("+", "~"))):  # written as name=value
             option = options.get(name, Option(flag=name, kind=Kind.TEXT))
@@ -95,6 +98,9 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
     given: tuple[str, ...] = (_CALLBACK,) if _has_lightnings_callbacks(values.get("callbacks")) else ()
     if isinstance(own, Mapping) and str(own.get("mode")).upper() == "MULTIRUN":
         given += ("hydra.mode=RUN",)  # or else each trial would be a sweep of Hydra's
+    trainer = values.get("trainer")
+    if isinstance(trainer, Mapping) and _is_lightnings(trainer) and "default_root_dir" not in trainer:
+        given += ("+trainer.default_root_dir={trial_dir}",)  # trials that start together would share lightning_logs
     monitor = next(_monitors(values.get("callbacks")), ("", None))
     metric = values.get("optimized_metric")  # of https://github.com/ashleve/lightning-hydra-template
     return Application(
@@ -104,6 +110,18 @@ def _application(values: dict[str, Any], fields: Sequence[Option], *, notes: tup
         metric=metric if isinstance(metric, str) else monitor[0],
         direction=sweeper.direction(search) or (monitor[1] if metric in (None, monitor[0]) else None),
     )
+
+
+def _resolved(search: object, values: dict[str, Any]) -> object:
+    """A sweeper's configuration with tables for ``${search_space}``, which are taken out of the values."""
+    if not isinstance(search, Mapping):
+        return search
+    resolved = dict(search)
+    for key, value in search.items():
+        name = re.fullmatch(r"\$\{(\w+)\}", value) if isinstance(value, str) else None
+        if name is not None and isinstance(values.get(name[1]), Mapping):
+            resolved[key] = values.pop(name[1])
+    return resolved
 
 
 def _monitors(callbacks: object) -> Iterator[tuple[str, str | None]]:
@@ -117,7 +135,11 @@ def _monitors(callbacks: object) -> Iterator[tuple[str, str | None]]:
 def _has_lightnings_callbacks(callbacks: object) -> bool:
     """Whether callbacks are a table of objects of Lightning, to which ours can be added on the command line."""
     tables = callbacks.values() if isinstance(callbacks, Mapping) else ()
-    return any("lightning" in str(one.get("_target_")) for one in tables if isinstance(one, Mapping))
+    return any(_is_lightnings(one) for one in tables if isinstance(one, Mapping))
+
+
+def _is_lightnings(table: Mapping[Any, Any]) -> bool:
+    return "lightning" in str(table.get("_target_"))
 
 
 def _main(module: Path, tree: ast.Module) -> _Main | None:
@@ -144,6 +166,14 @@ def _main(module: Path, tree: ast.Module) -> _Main | None:
     return None
 
 
+def _as_typed(main: _Main, words: Sequence[str]) -> _Main:
+    """With the configuration that the user names: ``--config-name small``, ``-cn small``, ``--config-path conf``."""
+    given = dict(pairwise(words)) | dict(word.split("=", 1) for word in words if "=" in word)
+    name = given.get("--config-name", given.get("-cn", main.config_name))
+    path = given.get("--config-path", given.get("-cp"))
+    return replace(main, config_name=name, config_path=path if path is not None else main.config_path)
+
+
 def _file(main: _Main) -> tuple[Path, Path] | None:
     """The folder of the configuration and its file, if there is one."""
     if main.config_path is None:
@@ -161,13 +191,14 @@ def _file(main: _Main) -> tuple[Path, Path] | None:
     return None
 
 
-def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[Option]:
+def options_of(values: Mapping[str, Any], prefix: str = "") -> Iterator[Option]:
+    """The keys of a configuration, with dots."""
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if str(key).startswith("_"):
+        if str(key).startswith("_") or key == "class_path":
             continue
         if isinstance(value, Mapping):
-            yield from _options(value, f"{name}.")
+            yield from options_of(value, f"{name}.")
         elif value == MISSING:
             yield Option(flag=name, is_required=True)
         elif isinstance(value, list) or (isinstance(value, str) and "${" in value):

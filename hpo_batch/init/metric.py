@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from hpo_batch.init.boosting import evaluated
 from hpo_batch.init.declared import arguments, called
+from hpo_batch.init.evaluated import computed
 from hpo_batch.init.labels import printed_labels
 from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import is_seen, shown
@@ -22,6 +24,9 @@ _LONGEST: Final = 40
 """characters of an expression that is told to be reported"""
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
+_BOOSTERS: Final = frozenset({"XGBoostCallback", "LightGBMCallback"})
+# words of variables that hold more than a number
+_OBJECTS: Final = frozenset({"logger", "meter", "meters", "tracker", "history", "fn", "func", "criterion"})
 _LIGHTNING: Final = frozenset({"lightning", "pytorch_lightning"})
 _KERAS: Final = frozenset({"keras", "tensorflow"})
 
@@ -45,6 +50,8 @@ class Metric:
     """the module that has it, if the script only imports it"""
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
     """the texts by which it, and the step, are found in the output; empty if they are not sure to be there"""
+    is_mapping: bool = field(default=False, compare=False)
+    """whether the variable holds several numbers by name, of which this is one"""
     is_returned: bool = field(default=False, compare=False)
     """whether a Hydra application returns it, and prints it nowhere"""
 
@@ -95,9 +102,11 @@ def _reported_names(tree: ast.Module) -> Iterator[str]:
                 yield from (str(k.arg) for k in node.keywords if k.arg not in (None, "step", "metrics"))
                 yield from _keys(node)
     if "HuggingFaceCallback" in names:
-        yield from _evaluated(tree)
+        yield from _of_trainer(tree)
     if names & (_OURS - {"HuggingFaceCallback"}):
         yield from _logged(tree)
+    if names & _BOOSTERS:
+        yield from (name for name, _ in evaluated(tree, _imported(tree)))
     for line in _texts(tree):
         found = _RESULT.search(line)
         if found:
@@ -114,11 +123,12 @@ def _of_trainers(tree: ast.Module) -> Iterator[Metric]:
         judged = [name for name in _monitored(tree) if name in logged] or logged
         yield from (_metric(name, callback="LightningCallback") for name in judged)
     elif "transformers" in imported and any(name.endswith("Trainer") for name in names):
-        yield from (_metric(name, callback="HuggingFaceCallback") for name in _evaluated(tree))
+        yield from (_metric(name, callback="HuggingFaceCallback") for name in _of_trainer(tree))
     elif imported & _KERAS and "fit" in names:
         given = {k.arg for node in ast.walk(tree) if called(node) == "fit" for k in getattr(node, "keywords", ())}
         if given & {"validation_data", "validation_split"}:
             yield _metric("val_loss", callback="KerasCallback")
+    yield from (_metric(name, callback=callback) for name, callback in evaluated(tree, imported))
 
 
 def _called(tree: ast.AST) -> set[str]:
@@ -164,7 +174,7 @@ def _monitored(tree: ast.AST) -> Iterator[str]:
                 yield monitor.value
 
 
-def _evaluated(tree: ast.AST) -> Iterator[str]:
+def _of_trainer(tree: ast.AST) -> Iterator[str]:
     """The loss, and the keys that ``compute_metrics`` returns to the Trainer."""
     yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))
     yield "eval_loss"
@@ -182,13 +192,16 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
     calls = list(shown(tree))
+    number, mappings = computed(tree)
     for call, before, value in [(call, *one) for call, values in calls for one in values]:
         label, variable = _LABEL.search(before), ast.unparse(value)
         name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
         is_spaced = label is None or " " in label[1]
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
-        if _is_measure(name):
+        if variable in mappings:
+            yield replace(_metric(number, variable=variable, place=place_of(tree, value)), is_mapping=True)
+        elif _is_measure(name):
             place = place_of(tree, value)
             found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
             step = place.step if place is not None else ""
@@ -213,6 +226,8 @@ def _returned(tree: ast.Module) -> Iterator[Metric]:
 def _is_measure(name: str) -> bool:
     """Whether one of its words is a measurement, also with a number: ``acc1`` of ``Acc@1``."""
     parts = tokens(name)
+    if set(parts) & _OBJECTS:
+        return False
     return bool({*parts, *(part.rstrip("0123456789") for part in parts)} & MEASURES)
 
 

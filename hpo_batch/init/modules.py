@@ -43,8 +43,11 @@ def parsed(path: Path, text: str) -> ast.Module:
 
 
 def local_modules(script: Path, tree: ast.Module) -> Iterator[tuple[Path, ast.Module]]:
-    """Modules that a script imports from beside it or from the folder above, and those that they import in turn."""
-    roots = (script.parent, script.absolute().parent.parent)
+    """Modules that a script imports, and those that they import in turn.
+
+    From beside it, from the folder above, and from the one in which ``python -m`` runs it.
+    """
+    roots = (script.parent, script.absolute().parent.parent, Path.cwd())
     todo, seen = [(script, tree)], {script.absolute()}
     while todo:
         importer, one = todo.pop(0)

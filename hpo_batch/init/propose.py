@@ -22,9 +22,9 @@ MOST_CHOICES: Final = 10
 _SEEDS: Final = words("seed random_seed random_state rng_seed manual_seed")
 _OUTPUTS: Final = words(
     "out output out_dir outdir output_dir output_path save_dir savedir save_path log_dir logdir results_dir result_dir "
-    "run_dir work_dir workdir exp_dir"
+    "run_dir work_dir workdir exp_dir default_root_dir"
 )
-_CHECKPOINTS: Final = words("checkpoint_dir checkpoints_dir checkpoints ckpt_dir ckpts")
+_CHECKPOINTS: Final = words("checkpoint_dir checkpoints_dir checkpoints ckpt_dir ckpts dirpath")
 _PATHS: Final = words(
     "path dir file folder root checkpoint ckpt resume config cfg data dataset url csv json yaml pretrained"
 )
@@ -37,10 +37,10 @@ _SETTINGS: Final = words(
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
     "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial "
-    "dtype streaming revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
+    "dtype streaming tracking revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
 )
 # words of sizes that the data decide: another one is another model, or none
-_OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop")
+_OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop rows columns")
 # options that say what is trained, although a word of theirs is one of settings
 _TRAINED: Final = words("max_depth max_features max_leaves max_leaf_nodes max_bin")
 _NOT_TRAINED: Final = words("eval test val valid validation predict")
@@ -141,8 +141,10 @@ def _given(option: Option, script: Script) -> list[str]:
     if option.words in _SEEDS and option.kind in (Kind.INTEGER, Kind.UNKNOWN):
         return _as_words(option, "{trial_seed}", script)
     is_file = isinstance(option.default, str) and re.search(r"\.\w{1,5}$", option.default) is not None
-    if script.is_hydra or is_file or option.kind is Kind.INTEGER:
-        return []  # Hydra's own folder is set, and what is written lies in it
+    # Hydra's own folder is set, but since version_base 1.2 the script does not run in it
+    is_unset = script.is_hydra and option.default is None and option.words not in ("dirpath", "default_root_dir")
+    if is_unset or is_file or option.kind is Kind.INTEGER:
+        return []
     # the Trainer saves to its output_dir, and goes on from what it finds there; some of its scripts want it to be empty
     if option.words in _CHECKPOINTS or (script.is_of_trainer and option.name == "output_dir"):
         return _as_words(option, "{checkpoint_dir}", script)

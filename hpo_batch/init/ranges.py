@@ -22,6 +22,8 @@ _DECAYS: Final = words("weight_decay wd l1 l2 reg l2_reg lambda reg_lambda reg_a
 _WIDTHS: Final = words(
     "batch dim dims hidden width units channels filters embed embedding features heads head size d n bs neurons leaves"
 )
+_SCHEDULES: Final = ("linear", "cosine", "constant_with_warmup")
+"""of the schedules of Transformers and Diffusers those that need no further option, such as a number of cycles"""
 _SMALL: Final = 0.01
 """up to here a positive number is searched on a logarithmic scale"""
 _NEAR_ONE: Final = 0.9
@@ -88,7 +90,10 @@ def _searched(option: Option) -> Searched | None:
 
 
 def _choices(option: Option) -> Searched | None:
-    values = list(dict.fromkeys(option.choices))
+    values: list[Any] = list(dict.fromkeys(option.choices))
+    if set(values) >= set(_SCHEDULES):
+        default = "" if option.default is None else f"{said_default(option)}, "
+        return Searched(value=list(_SCHEDULES), comment=f"{default}of {len(values)} choices", rank=5)
     default = "" if option.default is None else f"the script's default is {option.default}"
     is_boolean = {str(value).lower() for value in values} == {"true", "false"}
     return Searched(value=values, comment=default, rank=7 if is_boolean else 5) if len(values) > 1 else None

@@ -10,6 +10,7 @@ from typing import Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.init import hydra
+from hpo_batch.init.defaults_list import load
 from hpo_batch.init.help_text import LIMIT_S, Help, NoHelp, ask
 from hpo_batch.init.modules import module_of, parsed, read_text
 from hpo_batch.init.option import Kind, Option, Script
@@ -129,9 +130,9 @@ def _asked(path: Path, text: str, source: Source, how: _How) -> Script:
         switches = tuple(f"--{one.name}" for one in options if one.name in ("do_train", "do_eval"))
         if "HfArgumentParser" in source.parsers:
             return replace(found, given=switches)
-        if "LightningCLI" in source.parsers:
-            return replace(found, given=_of_lightning(options, text))
-        return found
+        if config and source.parsers & {"LightningCLI", "jsonargparse"}:
+            found = _with_config(found, config)
+        return replace(found, given=_of_lightning(options, text)) if "LightningCLI" in source.parsers else found
     assert isinstance(answer, NoHelp)
     if not source.options and not any(source.of_subcommands.values()):
         raise UserError(
@@ -152,6 +153,15 @@ def _of_lightning(options: Sequence[Option], text: str) -> tuple[str, ...]:
     folder = (_LIGHTNINGS_FOLDER, "{trial_dir}") if _LIGHTNINGS_FOLDER in flags else ()
     has_own = "LightningCallback" in text or _CALLBACKS not in flags
     return folder if has_own else (*folder, f"{_CALLBACKS}+=hpo_batch.integrations.LightningCallback")
+
+
+def _with_config(script: Script, words: Sequence[str]) -> Script:
+    """A script with the options of classes that a file names: ``--model.init_args.lr`` stands in no help."""
+    file = Path(words[-1].removeprefix("--config="))
+    known = {one.flag for one in script.options}
+    keys = hydra.options_of(load(file), "--") if file.suffix in (".yaml", ".yml") and file.is_file() else ()
+    more = [one for one in keys if one.flag not in known and not one.flag.startswith("--config")]
+    return replace(script, options=(*script.options, *more))
 
 
 def _config_of(words: Sequence[str]) -> tuple[str, ...]:

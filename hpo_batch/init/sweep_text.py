@@ -24,6 +24,8 @@ TRIALS: Final = 20
 _COLUMNS: Final = 110
 _NO_NAMES: Final = ("", "train", "main", "run", "training", "src", "scripts", "code", "python", "tools", "bin", "cli")
 """of scripts and their folders, which tell nobody what is trained"""
+_TRAININGS: Final = {"XGBoostCallback": "training", "LightGBMCallback": "training", "KerasCallback": "fit"}
+"""what takes a callback, if not a trainer"""
 _MOST_LEFT: Final = 40
 """options named in a comment; the trainer of Hugging Face has 120"""
 
@@ -137,9 +139,11 @@ def _report(metric: Metric) -> str:
     value = metric.variable or "..."
     named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
     step = "epoch" if metric.place is None else metric.place.step
+    is_plain = metric.name.isidentifier() and not metric.is_mapping
+    named = value if metric.is_mapping else named
     if step:
         return f"hpo_batch.report({step}, {named})"
-    return f"hpo_batch.report({named})" if metric.name.isidentifier() else f"hpo_batch.report(metrics={named})"
+    return f"hpo_batch.report({named})" if is_plain else f"hpo_batch.report(metrics={named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -212,8 +216,8 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
         steps += of_trainer
     elif metric.callback:
         steps.append(
-            f"{name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the callbacks of "
-            "its trainer; docs/integrations.md"
+            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
+            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
         )
     elif not metric.is_reported and not metric.labels:
         does = "returns" if metric.is_returned else "prints"

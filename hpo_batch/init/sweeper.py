@@ -1,7 +1,8 @@
 """The space that the author of a Hydra application searches: ``hydra.sweeper`` of its configuration. Pure.
 
 Optuna's sweeper and Hydra's own: https://hydra.cc/docs/advanced/override_grammar/extended/, Ax's and Nevergrad's:
-https://hydra.cc/docs/plugins/ax_sweeper/, https://hydra.cc/docs/plugins/nevergrad_sweeper/
+https://hydra.cc/docs/plugins/ax_sweeper/, https://hydra.cc/docs/plugins/nevergrad_sweeper/, and ConfigSpace, which
+those of AutoML.org read: https://automl.github.io/hypersweeper/
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def domains(sweeper: object) -> dict[str, Domain | None]:
     found: dict[str, Domain | None] = {}
     for key in _SPACES:
         space = sweeper.get(key) if isinstance(sweeper, Mapping) else None
+        if isinstance(space, Mapping):
+            space = space.get("hyperparameters", space)  # as ConfigSpace writes it
         if isinstance(space, Mapping):
             found |= {str(name): _domain(given) for name, given in space.items()}
     return found
@@ -62,7 +65,9 @@ def _of_table(given: Mapping[Any, Any]) -> Domain | None:
     if not isinstance(ends, list) or len(ends) != 2:
         return None
     is_log = given.get("log") is True or given.get("log_scale") is True
-    is_integer = given.get("integer") is True or given.get("type") == "int" or given.get("value_type") == "int"
+    is_integer = (
+        given.get("integer") is True or given.get("type") in ("int", "uniform_int") or given.get("value_type") == "int"
+    )
     return _between(_plain(ends[0]), _plain(ends[1]), step=given.get("step"), is_log=is_log, is_integer=is_integer)
 
 

@@ -144,6 +144,14 @@ def test_transformers_4_has_other_names(folder: Path, monkeypatch: pytest.Monkey
     assert "warmup_steps" not in made.parameters
 
 
+def test_of_two_names_for_one_option_the_newer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = HELP + "  --evaluation_strategy {no,steps,epoch}\n                        Deprecated. (default: None)\n"
+    assert "--evaluation_strategy" not in proposed(folder, monkeypatch, "train.py", both).command
+    made = proposed(folder, monkeypatch, "train.py --evaluation_strategy steps", both)
+    assert "--eval_strategy" not in made.command
+    assert "--save_strategy" not in made.command
+
+
 def test_a_boolean_with_an_optional_value_is_no_list() -> None:
     kinds = {option.name: option.kind for option in parse(HELP).options}
     assert kinds["fp16"] is kinds["keep_linebreaks"] is Kind.BOOLEAN

@@ -296,6 +296,13 @@ def test_the_metavars_of_typer(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("'--out-dim', type=int, default=10", None),
         ("'--do_train', action='store_true'", None),
         ("'--track', action='store_true'", None),
+        ("'--with_tracking', action='store_true'", None),
+        ("'--dtype', choices=['float32', 'bfloat16']", None),
+        ("'--use_slow_tokenizer', action='store_true'", None),
+        (
+            "'--lr_scheduler', choices=['linear', 'cosine', 'cosine_with_restarts', 'constant_with_warmup']",
+            ["linear", "cosine", "constant_with_warmup"],
+        ),
     ],
 )
 def test_what_is_searched(folder: Path, not_asked: None, declaration: str, value: Any) -> None:
