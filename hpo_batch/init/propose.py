@@ -157,7 +157,7 @@ def _given(option: Option, script: Script) -> list[str]:
 
 
 def _resumes_latest(script: Script) -> bool:
-    """Whether it looks for its newest checkpoint in output_dir, and begins anew without one, as scripts of Diffusers do."""
+    """Whether it begins with the newest checkpoint in its output_dir, if there is one, as scripts of Diffusers do."""
     is_told = re.search(r"""resume_from_checkpoint [!=]= ["']latest["']""", script.text) is not None
     return is_told and any(option.name == _RESUMES for option in script.options)
 
