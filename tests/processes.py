@@ -48,7 +48,11 @@ def answer(process: BaseProcess, pipe: Connection) -> Any:
 def in_processes(calls: list[tuple[Any, ...]]) -> list[Any]:
     """Results of ``(function, argument, ...)`` calls, each in a process of its own, all at the same time."""
     started = [start(*call) for call in calls]
-    return [answer(process, pipe) for process, pipe in started]
+    try:
+        return [answer(process, pipe) for process, pipe in started]
+    finally:
+        for process, _ in started:  # those that wait for one that failed
+            process.kill()
 
 
 def kill(process: BaseProcess) -> None:
