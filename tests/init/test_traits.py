@@ -394,6 +394,7 @@ def test_what_is_searched(folder: Path, not_asked: None, declaration: str, value
         ("bar.set_postfix(val_loss=v)", "val_loss", "v"),
         ("print(f'Test: Acc@1 {m.acc1:.3f} Acc@5 {m.acc5:.3f}')", "Acc1", "m.acc1"),
         ("print('Averaged stats:', metric_logger)\nprint('mAP', map_)", "mAP", "map_"),
+        ("print('IoU metric: {}'.format(iou_type))\nprint('mAP', map_)", "mAP", "map_"),
         ("if bad:\n    print('Loss is', loss)\n    sys.exit(1)\nprint('accuracy', a)", "accuracy", "a"),
         ("if bad:\n    print('Loss is', loss)\n    raise ValueError\nprint('accuracy', a)", "accuracy", "a"),
     ],
