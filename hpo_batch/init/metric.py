@@ -26,7 +26,23 @@ _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev"
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
 _BOOSTERS: Final = frozenset({"XGBoostCallback", "LightGBMCallback"})
 # words of variables that hold more than a number
-_OBJECTS: Final = frozenset({"logger", "meter", "meters", "tracker", "history", "fn", "func", "criterion"})
+_OBJECTS: Final = frozenset(
+    (
+        "logger",
+        "meter",
+        "meters",
+        "tracker",
+        "history",
+        "fn",
+        "func",
+        "criterion",
+        "type",
+        "types",
+        "name",
+        "names",
+        "mode",
+    )
+)
 _LIGHTNING: Final = frozenset({"lightning", "pytorch_lightning"})
 _KERAS: Final = frozenset({"keras", "tensorflow"})
 
@@ -201,7 +217,7 @@ def _printed(tree: ast.Module) -> Iterator[Metric]:
             name = variable
         if variable in mappings:
             yield replace(_metric(number, variable=variable, place=place_of(tree, value)), is_mapping=True)
-        elif _is_measure(name):
+        elif _is_measure(name) and not set(tokens(called(value))) & _OBJECTS:
             place = place_of(tree, value)
             found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
             step = place.step if place is not None else ""
