@@ -409,6 +409,7 @@ def test_the_metric_that_is_printed_and_its_variable(text: str, metric: str, var
     ("text", "metric", "callback"),
     [
         ("import lightning\nself.log('val_acc', a)", "val_acc", "LightningCallback"),
+        ("import lightning\nf(x, 'train')\nf(x, 'val')\nself.log(f'{stage}_loss', a)", "val_loss", "LightningCallback"),
         ("from transformers import Trainer\nTrainer(model)", "eval_loss", "HuggingFaceCallback"),
         ("import keras\nmodel.fit(x, y, validation_split=0.2)", "val_loss", "KerasCallback"),
         (
