@@ -4,7 +4,7 @@ Python needs a third of a second for what a command imports, and a second with p
 milliseconds. What is forked is a real process, with an id, exit code, signals, streams, directory, environment and user
 of its own. Only what it would import is there already: tests of that start Python itself (``cli/test_light.py``,
 ``cli/test_without_torch.py``, ``worker/test_start.py``, ``worker/test_imports.py``), and so does everything that the
-product starts.
+product starts, but for the local workers of ``workers``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,15 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hpo_batch.processes import programs
+
+if TYPE_CHECKING:
+    import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _MOST = 1 << 20
@@ -42,15 +48,20 @@ _GIVEN_LATER = frozenset({"PYTHONPATH", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTE
 """those of them that a fork can follow, or that tests see nothing of"""
 _STATISTICS = {"report": "hpo_batch.findings.report", "compare": "hpo_batch.findings.report"}
 """what is imported when the first process of these commands is asked for"""
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_ENV_START, _PR_SET_MM_ENV_END = 4, 35, 10, 11
+_CAP_SYS_RESOURCE = 24
 
 
 class Forked(subprocess.Popen[Any]):
     """A ``Popen`` of ``hpo-batch ARGV`` whose process is forked by ``_serve`` instead of started.
 
-    ``executable`` may be another Python of the same version. ``subprocess`` opens the pipes, reads them and knows the
-    time-outs; the steps below it are replaced.
+    ``executable`` may be another Python of the same version, ``imports`` further modules that are there already.
+    ``subprocess`` opens the pipes, reads them and knows the time-outs; the steps below it are replaced.
     """
+
+    def __init__(self, *args: Any, imports: tuple[str, ...] = (), **options: Any) -> None:
+        self._imports = imports
+        super().__init__(*args, **options)
 
     def _execute_child(self, *args: Any) -> None:  # type: ignore[override]
         asked = inspect.signature(subprocess.Popen._execute_child).bind(self, *args).arguments  # type: ignore[attr-defined]
@@ -61,7 +72,7 @@ class Forked(subprocess.Popen[Any]):
         with theirs:
             fds = [number if fd == -1 else fd for number, fd in enumerate(streams)]
             request = pickle.dumps({name: asked[name] for name in names})
-            server = _server(os.getpid(), asked["executable"] or sys.executable)
+            server = _server(os.getpid(), asked["executable"] or sys.executable, self._imports)
             socket.send_fds(server, [request], [*fds, theirs.fileno()])
         self.pid = int(self._ask(None))
         self._child_created = True
@@ -89,6 +100,43 @@ class Forked(subprocess.Popen[Any]):
         return answer
 
 
+def workers(patch: pytest.MonkeyPatch, *imports: str) -> None:
+    """Fork the local workers that ``submit`` starts in this process; hundreds of tests do, for a trial or two.
+
+    Args:
+        imports: modules that the user's code imports.
+    """
+
+    def popen(argv: list[str], **options: Any) -> subprocess.Popen[Any]:
+        if argv[:4] == [sys.executable, "-m", "hpo_batch", "worker"] and can_start(options["env"]):
+            return Forked(argv[3:], imports=imports, **options)
+        return subprocess.Popen(argv, **options)
+
+    if _shows_environment():
+        patch.setattr(programs, "subprocess", types.SimpleNamespace(**{**vars(subprocess), "Popen": popen}))
+
+
+@functools.cache
+def _shows_environment() -> bool:
+    """Whether a fork can have its variables in /proc, by which local workers are found before they have a card."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def _show_environment(env: Mapping[str, str]) -> ctypes.Array[ctypes.c_char]:
+    """Have /proc/PID/environ show these variables, as after an exec, for as long as what is returned is kept."""
+    block = ctypes.create_string_buffer(b"".join(os.fsencode(f"{name}={text}") + b"\0" for name, text in env.items()))
+    start = ctypes.addressof(block)
+    libc = ctypes.CDLL(None, use_errno=True)
+    # each of the two must leave a start before an end: the buffer lies below the stack, where the old ones are
+    for which, address in ((_PR_SET_MM_ENV_START, start), (_PR_SET_MM_ENV_END, start + len(block) - 1)):
+        words = [ctypes.c_ulong(word) for word in (which, address, 0, 0)]
+        if libc.prctl(_PR_SET_MM, *words):
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_MM)")
+    return block
+
+
 def can_start(env: Mapping[str, str]) -> bool:
     """Whether Python would start with these variables as it does with those of the tests."""
     return _read_at_start(env) == AT_START
@@ -98,17 +146,18 @@ def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in env.items() if name.startswith(_READ_AT_START) and name not in _GIVEN_LATER}
 
 
+_kept: list[object] = []
 AT_START = _read_at_start(os.environ)
 """the variables that a fork has from the start, before any test changes them"""
 
 
 @functools.cache
-def _server(pid: int, python: str) -> socket.socket:
+def _server(pid: int, python: str, imports: tuple[str, ...]) -> socket.socket:
     """Where the requests of this process go."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _MOST)
     with theirs:
-        argv = [python, "-m", __name__, str(theirs.fileno())]
+        argv = [python, "-m", __name__, str(theirs.fileno()), *imports]
         env = {name: text for name, text in os.environ.items() if not name.startswith(_READ_AT_START)} | AT_START
         if python != sys.executable:
             env["PYTHONPATH"] = sysconfig.get_path("purelib")
@@ -172,6 +221,8 @@ def _become(asked: Mapping[str, Any]) -> None:
     env, started_with = asked["env"], dict(os.environ)
     os.environ.clear()
     os.environ.update(env)
+    if _shows_environment():
+        _kept.append(_show_environment(env))
     time.tzset()
     tempfile.tempdir = None  # TMPDIR may be another
     os.chdir(asked["cwd"])
@@ -227,6 +278,8 @@ def _run() -> int:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
     _import_the_package()
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()  # so that no fork copies it by looking at it

@@ -112,8 +112,8 @@ def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
     if metric is not None and metric.labels and metric.place is not None:
         line = metric.place.line
         yield from _commented(
-            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is its number, of which the "
-            f"last one counts. After that line, {_report(metric)} would do the same"
+            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is the number, and the last one counts; "
+            f"or report it there with {_report(metric)}"
         )
         yield toml_line("printed", metric.labels)
 
