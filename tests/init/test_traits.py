@@ -243,6 +243,17 @@ class TestModules:
         assert 'command = "python -m src {args}"\n' in made
 
 
+def test_a_file_of_defaults_is_the_middle_of_ranges(folder: Path, not_asked: None) -> None:
+    (folder / "c.yml").write_text("lr: 0.01\nbatch_size: 64\nopt: adamw\n")
+    options = "p.add_argument('--config')\np.add_argument('--lr', type=float, default=1)\n"
+    options += "p.add_argument('--batch-size', type=int, default=8)\np.add_argument('--opt', default='sgd')\n"
+    (folder / "train.py").write_text(f"{BEGIN}{options}{END}")
+    made = from_script("train.py --config c.yml", sweep=Path("sweep.toml"), environ={}).files[Path("sweep.toml")]
+    assert 'command = "python train.py --config c.yml {hyphen_args}"\n' in made
+    assert "lr         = { low = 0.001, high = 0.1, log = true }   # log, around your 0.01\n" in made
+    assert "batch_size = [32, 64, 128]" in made
+
+
 class TestLightningCLI:
     SHOWN = "options:\n  --trainer.callbacks X  (default: null)\n  --trainer.default_root_dir P  (default: null)\n"
 
@@ -409,6 +420,7 @@ def test_the_metric_that_is_printed_and_its_variable(text: str, metric: str, var
     ("text", "metric", "callback"),
     [
         ("import lightning\nself.log('val_acc', a)", "val_acc", "LightningCallback"),
+        ("import lightning\nf(x, 'train')\nf(x, 'val')\nself.log(f'{stage}_loss', a)", "val_loss", "LightningCallback"),
         ("from transformers import Trainer\nTrainer(model)", "eval_loss", "HuggingFaceCallback"),
         ("import keras\nmodel.fit(x, y, validation_split=0.2)", "val_loss", "KerasCallback"),
         (
