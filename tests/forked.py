@@ -48,8 +48,9 @@ _GIVEN_LATER = frozenset({"PYTHONPATH", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTE
 """those of them that a fork can follow, or that tests see nothing of"""
 _STATISTICS = {"report": "hpo_batch.findings.report", "compare": "hpo_batch.findings.report"}
 """what is imported when the first process of these commands is asked for"""
-_PR_SET_DUMPABLE, _PR_SET_MM, _PR_SET_MM_ENV_START, _PR_SET_MM_ENV_END = 4, 35, 10, 11
-_CAP_SYS_RESOURCE = 24
+_PR_SET_DUMPABLE = 4
+_ROOM = {"ROOM": "-" * 50_000}
+"""a variable whose memory the variables of forks take"""
 
 
 class Forked(subprocess.Popen[Any]):
@@ -112,29 +113,21 @@ def workers(patch: pytest.MonkeyPatch, *imports: str) -> None:
             return Forked(argv[3:], imports=imports, **options)
         return subprocess.Popen(argv, **options)
 
-    if _shows_environment():
-        patch.setattr(programs, "subprocess", types.SimpleNamespace(**{**vars(subprocess), "Popen": popen}))
+    patch.setattr(programs, "subprocess", types.SimpleNamespace(**{**vars(subprocess), "Popen": popen}))
 
 
-@functools.cache
-def _shows_environment() -> bool:
-    """Whether a fork can have its variables in /proc, by which local workers are found before they have a card."""
-    status = Path("/proc/self/status").read_text()
-    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+def _show_environment(env: Mapping[str, str]) -> None:
+    """Have /proc/PID/environ show these variables: by them a local worker is found before it has a card.
 
-
-def _show_environment(env: Mapping[str, str]) -> ctypes.Array[ctypes.c_char]:
-    """Have /proc/PID/environ show these variables, as after an exec, for as long as what is returned is kept."""
-    block = ctypes.create_string_buffer(b"".join(os.fsencode(f"{name}={text}") + b"\0" for name, text in env.items()))
-    start = ctypes.addressof(block)
-    libc = ctypes.CDLL(None, use_errno=True)
-    # each of the two must leave a start before an end: the buffer lies below the stack, where the old ones are
-    for which, address in ((_PR_SET_MM_ENV_START, start), (_PR_SET_MM_ENV_END, start + len(block) - 1)):
-        words = [ctypes.c_ulong(word) for word in (which, address, 0, 0)]
-        if libc.prctl(_PR_SET_MM, *words):
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_MM)")
-    return block
+    That file shows the memory in which the kernel put the variables at the start, the 50th field of stat (man 5 proc).
+    Nothing else may be in use there: ``os.environ`` must have been cleared.
+    """
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    block = b"".join(os.fsencode(f"{name}={text}") + b"\0" for name, text in env.items())
+    assert len(block) <= end - start, "an environment larger than _ROOM"
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, block, len(block))
 
 
 def can_start(env: Mapping[str, str]) -> bool:
@@ -146,7 +139,6 @@ def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in env.items() if name.startswith(_READ_AT_START) and name not in _GIVEN_LATER}
 
 
-_kept: list[object] = []
 AT_START = _read_at_start(os.environ)
 """the variables that a fork has from the start, before any test changes them"""
 
@@ -158,7 +150,8 @@ def _server(pid: int, python: str, imports: tuple[str, ...]) -> socket.socket:
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _MOST)
     with theirs:
         argv = [python, "-m", __name__, str(theirs.fileno()), *imports]
-        env = {name: text for name, text in os.environ.items() if not name.startswith(_READ_AT_START)} | AT_START
+        env = {name: text for name, text in os.environ.items() if not name.startswith(_READ_AT_START)}
+        env |= AT_START | _ROOM
         if python != sys.executable:
             env["PYTHONPATH"] = sysconfig.get_path("purelib")
         process = subprocess.Popen(argv, env=env, pass_fds=[theirs.fileno()], cwd=_REPOSITORY, stdin=subprocess.DEVNULL)
@@ -220,9 +213,8 @@ def _become(asked: Mapping[str, Any]) -> None:
     """The process that was asked for; in the order of CPython's ``child_exec``."""
     env, started_with = asked["env"], dict(os.environ)
     os.environ.clear()
+    _show_environment(env)
     os.environ.update(env)
-    if _shows_environment():
-        _kept.append(_show_environment(env))
     time.tzset()
     tempfile.tempdir = None  # TMPDIR may be another
     os.chdir(asked["cwd"])

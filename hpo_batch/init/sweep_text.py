@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import listed, plain_name
+from hpo_batch.text.numbers import folded
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
@@ -188,8 +188,7 @@ def _constraints(proposal: Proposal) -> Iterator[str]:
 
 def _commented(text: str, indent: str = "") -> list[str]:
     start = f"# {indent}"
-    lines = textwrap.wrap(printable(text), _COLUMNS, break_long_words=False, break_on_hyphens=False)
-    return [f"{start}{line}" for line in lines]
+    return [f"{start}{line}" for line in folded(printable(text), _COLUMNS, long_words=False)]
 
 
 def found_in_output(script: Script, metric: Metric) -> str:
