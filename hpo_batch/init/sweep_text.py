@@ -112,8 +112,8 @@ def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
     if metric is not None and metric.labels and metric.place is not None:
         line = metric.place.line
         yield from _commented(
-            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is its number, of which the "
-            f"last one counts. After that line, {_report(metric)} would do the same"
+            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is the number, and the last one counts; "
+            f"or report it there with {_report(metric)}"
         )
         yield toml_line("printed", metric.labels)
 
@@ -201,31 +201,45 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
     """What is left to do before the sweep can run, one sentence each."""
     reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
     steps = [f"replace {mark} in the command{reasons.get(mark, '')}" for mark in proposal.marks]
-    name = script.path.name
     if steps:
-        steps[-1] += f"; or let init read the command that you type by hand, --from '{name} --option value ...'"
-    of_trainer: list[str] = []
-    if metric is not None and metric.callback == "HuggingFaceCallback":
-        of_trainer += edits(ast.parse(script.text), name, metric.name)
-    if metric is None:
-        steps.append(
-            f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
-        )
-    elif of_trainer:
-        steps += of_trainer
-    elif metric.callback:
-        steps.append(
-            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
-            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
-        )
-    elif not metric.is_reported and not metric.labels:
-        does = "returns" if metric.is_returned else "prints"
-        steps.append(
-            f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
-            f"'{_report(metric)}', and 'import hpo_batch' at the top"
-        )
+        by_hand = f"--from '{script.path.name} --option value ...'"
+        steps[-1] += f"; or let init read the command that you type by hand, {by_hand}"
+    steps += _to_report(script, metric)
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")
     if not proposal.parameters:
         steps.append("say in [space] what to search: no option tells between which values")
     return steps
+
+
+def _to_report(script: Script, metric: Metric | None) -> Iterator[str]:
+    """What is left to do until the script reports."""
+    name = script.path.name
+    if metric is None:
+        yield f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
+        return
+    is_of_trainer = metric.callback == "HuggingFaceCallback"
+    of_trainer = list(edits(ast.parse(script.text), name, metric.name)) if is_of_trainer else []
+    if of_trainer:
+        yield from of_trainer
+    elif metric.callback:
+        yield (
+            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
+            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
+        )
+    elif not metric.is_reported and not metric.labels:
+        does = "returns" if metric.is_returned else "prints"
+        yield (
+            f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
+            f"'{_report(metric)}', and 'import hpo_batch' at the top"
+        )
+    if metric.callback == "LightningCallback" and not _has_folder(script.text):
+        yield (
+            "give its trainer default_root_dir=os.environ.get('HPO_BATCH_TRIAL_DIR'), or trials that start together "
+            "share one folder; docs/integrations.md"
+        )
+
+
+def _has_folder(text: str) -> bool:
+    """Whether a training with Lightning writes to a folder of its own, or to none."""
+    return "default_root_dir" in text or ("logger=False" in text and "enable_checkpointing=False" in text)

@@ -9,6 +9,9 @@ from typing import Final
 
 from hpo_batch.errors import UserError
 
+_DIGITS: Final = 3
+"""significant digits of the counts that are kept of many steps: all up to 1,000, then every 10th, from 10,000 on every
+100th. A script that counts batches would otherwise fill the journal: 200,000 steps took 20 MB and 20 s"""
 STEP: Final = "step"
 """the name that counts the epochs or steps; no metric"""
 HOLE: Final = "{}"
@@ -37,13 +40,14 @@ class Label:
             raise UserError(f"'{text}' has no text beside {{}}, so that every number would fit")
         if "\n" in text or "\r" in text:
             raise UserError(f"{text!r} has a line break; a line is looked at by itself")
-        # "acc {}" is not found in "val_acc 0.5", nor 12 in "12ms"
+        # "acc {}" is not found in "val_acc 0.5", nor 12 in "12ms", nor 1 in "1,530.2" or "1,5"
         start = r"(?<![\w./-])" if before.strip()[:1].isalnum() else "" if before.strip() else r"(?<![\w.])"
-        end = rf"\s*{_spaced(after)}" if after.strip() else r"(?!\w)"
+        end = rf"\s*{_spaced(after)}" if after.strip() else r"(?!\w|,\d)"
         return cls(
             text=text,
             pattern=re.compile(rf"{start}{_spaced(before)}\s*{_NUMBER}{end}"),
-            marker=max(words, key=len).encode(),
+            # no more than a run of letters: a colour may end before the colon of "val loss: {}"
+            marker=max((run for word in words for run in re.findall(r"\w+|\W+", word)), key=_worth).encode(),
         )
 
     def find(self, line: str) -> float | None:
@@ -67,12 +71,15 @@ class Numbers:
         """the last number of each metric"""
         self._steps: list[tuple[int, dict[str, float]]] = []
         """steps that are not told yet, the newest last"""
+        self._counted = 0
+        """steps up to the newest"""
         self._told: tuple[int, dict[str, float]] | None = None
 
     def take(self, line: str) -> None:
         """Look at a line. It belongs to the last step that was printed, in this line or before it."""
         count = self._counter.find(line) if self._counter is not None else None
         if count is not None and count.is_integer() and count >= 0 and (not self._steps or self._steps[-1][0] != count):
+            self._counted += 1
             self._steps.append((int(count), {}))
         for name, label in self._labels.items():
             value = label.find(line)
@@ -85,7 +92,8 @@ class Numbers:
     def steps(self, *, to_end: bool) -> Iterator[tuple[int, dict[str, float]]]:
         """Steps with their metrics that were not told before: the newest with its first values, and again once it ends.
 
-        A command may print its loss after each batch; what is told of a step is stored by the study.
+        A command may print its loss after each batch; what is told of a step is stored by the study. Of more than 1,000
+        steps some are left out, by their count, so that all trials have the same; never the last one.
 
         Args:
             to_end: the command has ended, so that the newest step has, too.
@@ -93,10 +101,19 @@ class Numbers:
         newest = len(self._steps) - 1
         for i, (step, metrics) in enumerate(self._steps):
             is_new = self._told is None or self._told[0] != step or self._told[1].keys() != metrics.keys()
-            if metrics and (is_new or ((i < newest or to_end) and self._told != (step, metrics))):
+            is_kept = (to_end and i == newest) or _is_kept(self._counted - newest + i)
+            if metrics and is_kept and (is_new or ((i < newest or to_end) and self._told != (step, metrics))):
                 self._told = (step, dict(metrics))
                 yield step, dict(metrics)
         del self._steps[:-1]
+
+
+def _is_kept(count: int) -> bool:
+    return bool(count % 10 ** max(0, len(str(count)) - _DIGITS) == 0)
+
+
+def _worth(run: str) -> tuple[bool, int]:
+    return run[0].isalnum() or run[0] == "_", len(run)
 
 
 def _spaced(text: str) -> str:

@@ -22,7 +22,7 @@ HEAD = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', t
 def edited(text: str, step: str) -> str:
     """The script with the line that a step names, and the import at its top."""
     found = re.search(r"after line (\d+), add '(hpo_batch\.report\(.*\))', and 'import hpo_batch' at the top", step)
-    found = found or re.search(r"in line (\d+): .* (hpo_batch\.report\(.*\)) would do the same", step)
+    found = found or re.search(r"in line (\d+): .* report it there with (hpo_batch\.report\(.*\))\n", step)
     assert found is not None, step
     lines = text.splitlines()
     statement = next(line for line in reversed(lines[: int(found[1])]) if "print(" in line or "info(" in line)

@@ -28,7 +28,14 @@ from .conftest import FakeEngine
         ("{} accuracy", "0.95 accuracy", 0.95),
         ("[{}/", "epoch [3/10]", 3.0),
         ("loss {}", "loss 0.5 then loss -0.25.", -0.25),
-        ("loss {}", "loss 1,5", 1.0),
+        # half a number is a wrong one
+        ("loss {}", "loss 1,5", None),
+        ("loss {}", "loss 1,530.25", None),
+        ("loss {}", "loss 1_000", None),
+        ("loss {}", "loss 0x10", None),
+        ("loss {}", "loss 3, acc 4", 3.0),
+        ("loss {}", "loss 3,acc 4", 3.0),
+        ("loss {},", "loss 3,4", 3.0),
         ("loss {}", "loss tensor(0.5000, grad_fn=<NllLossBackward0>)", 0.5),
         ("loss {}", "loss tensor(2.5e-1, device='cuda:0')", 0.25),
         ("loss {}", "loss -inf", -math.inf),
@@ -109,6 +116,20 @@ def test_a_metric_that_comes_later_in_a_step_is_told_at_once() -> None:
 @pytest.mark.parametrize("step", ["epoch -1", "epoch 1.5", "epoch nan"])
 def test_a_step_that_does_not_count_is_none(step: str) -> None:
     assert told(numbers(loss="loss {}", step="epoch {}"), f"{step} loss 1", to_end=True) == []
+
+
+def test_of_many_steps_the_same_are_kept_in_all_trials_and_the_last_one() -> None:
+    found = numbers(loss="loss {}", step="step {}")
+    kept = [step for i in range(0, 123_457, 64) for step, _ in told(found, f"step {i} loss 1")]
+    assert kept == [64 * i for i in (*range(1000), *range(1009, 1930, 10))]
+    assert told(found, "loss 2", to_end=True) == [(64 * 1929, {"loss": 2.0})]
+
+
+@pytest.mark.parametrize("line", ["\x1b[32mval loss\x1b[0m: 0.5", "val \x1b[1mloss\x1b[m:\x1b[1m 0.5\x1b[m"])
+def test_colours_that_end_within_a_label(make_python: Python, trial: Trial, line: str) -> None:
+    outcome = make_python(f"print({line!r})", labels=labels(loss="val loss: {}")).run(trial)
+    assert isinstance(outcome, Complete)
+    assert outcome.values == (0.5,)
 
 
 PRINTS = "for e in (1, 2): print(f'epoch {e}: \x1b[1mloss\x1b[0m {1 / e}', file=sys.stderr)\n"
