@@ -24,12 +24,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
 from claims import journal_storage, owner, prefilled
+from msgspec.structs import replace
 from slow import FREE, Control, Look, without
 
 from hpo_batch import processes

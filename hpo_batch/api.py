@@ -19,7 +19,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.findings.known import Known
 from hpo_batch.findings.records import Findings
 from hpo_batch.findings.report import Report, report
-from hpo_batch.launch.facts import Fact, Note, Warned
+from hpo_batch.launch.facts import Fact, Note, Submitted, Warned
 from hpo_batch.launch.submit import requests_of_file, submit_sweeps
 from hpo_batch.monitor.waiting import wait_for_workers
 from hpo_batch.records import Counts, Value
@@ -156,6 +156,8 @@ class Submission:
     """the logs directory"""
     workers: int
     """workers that were started now; others may have been running"""
+    job_ids: tuple[str, ...] = ()
+    """ids of their SLURM jobs or local processes"""
     messages: tuple[str, ...] = field(default=(), repr=False)
     """notes and warnings, as the command prints them"""
 
@@ -248,6 +250,7 @@ def submit(
         studies=tuple(one.home.name for one in requests),
         root=where,
         workers=sum(plan.workers for plan in result.started),
+        job_ids=tuple(number for fact in said if isinstance(fact, Submitted) for number in fact.submission.job_ids),
         messages=tuple(str(fact) for fact in said if isinstance(fact, Note | Warned)),
     )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from functools import cached_property
 from typing import TypeAlias
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+from msgspec.structs import asdict
 
 Value: TypeAlias = bool | int | float | str
 """Type of a parameter value. Lists and tables are not values."""
@@ -38,13 +39,12 @@ class TrialState(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, kw_only=True)
-class Configuration:
+class Configuration(Struct, frozen=True, kw_only=True, dict=True):
     """The active parameters of a trial: searched, fixed and derived. Trials with equal keys train the same model."""
 
     searched: Mapping[str, Value]
     fixed: Mapping[str, Value]
-    derived: Mapping[str, Value] = field(default_factory=dict)
+    derived: Mapping[str, Value] = {}
 
     @cached_property
     def values(self) -> dict[str, Value]:
@@ -125,14 +125,12 @@ class IdleWhy(StrEnum):
     GPU_MEMORY = "too little GPU memory is free"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Idle:
+class Idle(Struct, frozen=True, kw_only=True):
     why: IdleWhy
     detail: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Owner:
+class Owner(Struct, frozen=True, kw_only=True, dict=True):
     """The worker of a claim, with what its host needs to tell whether it is alive."""
 
     worker: str
@@ -158,8 +156,7 @@ class Owner:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """The right of one worker to run one attempt of one trial."""
 
     number: int
@@ -174,8 +171,7 @@ class Claim:
     """number of the attempt whose checkpoint it resumes from"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CommandEnd:
+class CommandEnd(Struct, frozen=True, kw_only=True):
     """How the process of a command ended."""
 
     argv: tuple[str, ...]
@@ -187,8 +183,7 @@ class CommandEnd:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What an attempt used of its machine. None: unknown, which is not 0."""
 
     cpu_s: float | None = None
@@ -212,13 +207,14 @@ class Usage:
 
     def known(self) -> dict[str, float]:
         """The fields that are known."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-USAGE = tuple(Usage.__dataclass_fields__)
+USAGE = Usage.__struct_fields__
 """names of the fields of ``Usage``"""
 
 
+# outcomes are dataclasses: a Struct cannot leave a field out of comparisons
 @dataclass(frozen=True, kw_only=True)
 class Complete:
     values: tuple[float, ...]
@@ -260,8 +256,7 @@ class GivenBack:
 Outcome: TypeAlias = Complete | Pruned | Failed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One run of a trial by one worker, as recorded in the journal."""
 
     number: int
@@ -282,8 +277,7 @@ class Attempt:
     """trials that its worker trained together: ``[job] fuse``"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialRecord:
+class TrialRecord(Struct, frozen=True, kw_only=True):
     """One trial, as recorded in the journal."""
 
     number: int
@@ -311,8 +305,7 @@ class TrialRecord:
     """the trial whose configuration this one repeats with another seed"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImportedTrial:
+class ImportedTrial(Struct, frozen=True, kw_only=True):
     """A finished trial of another study, for samplers. It is not a trial of the importing study."""
 
     study: str
@@ -328,8 +321,7 @@ class ImportedTrial:
     """False for trials of plain Optuna, which have no fixed parameters"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counts:
+class Counts(Struct, frozen=True, kw_only=True):
     """Numbers of trials by state, and the target."""
 
     target: int
@@ -354,8 +346,7 @@ class Counts:
         return f"{self.finished} of {self.target}" if self.target else str(self.finished)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(Struct, frozen=True, kw_only=True):
     """A mistake in a user's sweep, before its file and line are determined."""
 
     key: tuple[str | int, ...]
@@ -382,7 +373,7 @@ class Answer(StrEnum):
     NOT_MEASURED = "not measured"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # as all that reports print: findings/report_json.py reads its fields
 class Estimate:
     """A number with its uncertainty."""
 

@@ -157,10 +157,12 @@ def print_summary(home: StudyHome, *, top: int) -> None:
     frame, notes = choose([table], Choice(top=None if several else top, best=several, for_people=True))
     for note in notes:
         click.echo(note, err=True)
-    click.echo(render(frame, "table").decode(), nl=False)
+    if not frame.empty:
+        click.echo(render(frame, "table").decode(), nl=False)
     shown = int(frame["count"].sum()) if "count" in frame.columns else len(frame)
     if len(table.trials) > shown:
-        click.echo(f"({count(len(table.trials) - shown, 'more trial')}: {hint('collect', home.name)})", err=True)
+        others = count(len(table.trials) - shown, "more trial" if shown else "trial")
+        click.echo(f"({others}: {hint('collect', home.name)})", err=True)
 
 
 def print_overview(homes: Sequence[StudyHome]) -> None:

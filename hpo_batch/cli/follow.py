@@ -23,10 +23,13 @@ from hpo_batch.text.lines import one_line
 SHOWN = 20
 
 
-def follow(homes: Sequence[StudyHome]) -> int:
+def follow(homes: Sequence[StudyHome], *, tables: bool = True) -> int:
     """Wait for the workers of the studies; the exit code tells whether the target is met.
 
     A failed trial that was replaced by another does not matter, since the target counts finished trials.
+
+    Args:
+        tables: print the results to stdout.
     """
     try:
         _wait(homes)
@@ -34,7 +37,7 @@ def follow(homes: Sequence[StudyHome]) -> int:
         look = "; ".join(hint("status", home.name) for home in homes)
         click.echo(f"\nstopped waiting; the sweep continues. To watch it: {look}", err=True)
         return Exit.INTERRUPTED
-    return _report(homes)
+    return _report(homes, tables=tables)
 
 
 def _wait(homes: Sequence[StudyHome]) -> None:
@@ -68,14 +71,14 @@ def _wait(homes: Sequence[StudyHome]) -> None:
             last_text = text
 
 
-def _report(homes: Sequence[StudyHome]) -> int:
+def _report(homes: Sequence[StudyHome], *, tables: bool) -> int:
     from hpo_batch.cli.collect import print_overview, print_summary
 
     statuses = study_statuses(homes)
-    for home in homes:
+    for home in homes if tables else ():
         click.echo("", err=True)
         print_summary(home, top=SHOWN)
-    if len(homes) > 1:
+    if tables and len(homes) > 1:
         print_overview(homes)
     _next_steps(statuses)
     return Exit.TRIALS_FAILED if any(status.counts.remaining for status in statuses) else Exit.OK

@@ -26,7 +26,7 @@ from hpo_batch.errors import UserError
     "script",
     metavar="SCRIPT",
     help="Propose a sweep for a script with argparse, click, typer, tyro, jsonargparse, Hydra, absl or fire; "
-    "'train.py fit' names a subcommand.",
+    "also the command that you type by hand: 'train.py fit --data images'.",
 )
 @click.option("--function", "kind", flag_value="function", help="Start with a function [the default].")
 @click.option("--command", "kind", flag_value="command", help="Start with a script and argparse.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key of the sweep.")
 @click.option("--wait", is_flag=True, help="Wait until all workers have ended, then print the results.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the scripts; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was started as JSON, described in docs/json.md.")
 @click.option("--auto", metavar="SUBMISSION", help="For the collector: resume only if job.auto_resume allows it.")
 @root_option
 def command(
@@ -29,6 +30,7 @@ def command(
     overrides: tuple[str, ...],
     wait: bool,
     dry_run: bool,
+    as_json: bool,
     auto: str | None,
     root: Path | None,
 ) -> int | None:
@@ -39,13 +41,15 @@ def command(
     folder = logs_root(root)
     chosen = [*overrides, *([f"job.workers={workers}"] if workers is not None else [])]
     if study is not None and study.endswith(".toml"):
-        return _resume_file(Path(study), root, chosen, wait=wait, dry_run=dry_run)
+        return _resume_file(Path(study), root, chosen, wait=wait, dry_run=dry_run, as_json=as_json)
     homes = live_homes(study, folder)
     check_trusted(homes, root=root, study=study)
-    return resume_homes(homes, chosen, wait=wait, dry_run=dry_run, auto=auto)
+    return resume_homes(homes, chosen, wait=wait, dry_run=dry_run, auto=auto, as_json=as_json)
 
 
-def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, wait: bool, dry_run: bool) -> int | None:
+def _resume_file(
+    path: Path, option: Path | None, overrides: Sequence[str], *, wait: bool, dry_run: bool, as_json: bool
+) -> int | None:
     from hpo_batch.cli.submit import run
     from hpo_batch.launch.submit import requests_of_file
 
@@ -56,15 +60,21 @@ def _resume_file(path: Path, option: Path | None, overrides: Sequence[str], *, w
             f"the study '{name_in_toml(str(path))}' does not exist in {root}; to start it: 'hpo-batch submit {path}'"
         )
     check_trusted([one.home for one in requests], root=option, study=path.name)
-    return run(requests, wait=wait, dry_run=dry_run)
+    return run(requests, wait=wait, dry_run=dry_run, as_json=as_json)
 
 
 def resume_homes(
-    homes: Sequence[StudyHome], overrides: Sequence[str], *, wait: bool, dry_run: bool, auto: str | None = None
+    homes: Sequence[StudyHome],
+    overrides: Sequence[str],
+    *,
+    wait: bool,
+    dry_run: bool,
+    auto: str | None = None,
+    as_json: bool = False,
 ) -> int | None:
     """Continue studies as they were last submitted; returns the exit code."""
     from hpo_batch.cli.submit import run
     from hpo_batch.launch.resume import resume_request
 
     requests = [resume_request(home, overrides, tell=lambda fact: click.echo(str(fact), err=True)) for home in homes]
-    return run(requests, wait=wait, dry_run=dry_run, after=auto)
+    return run(requests, wait=wait, dry_run=dry_run, after=auto, as_json=as_json)

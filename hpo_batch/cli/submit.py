@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start over; moves the existing study to the trash, as rm does.")
 @click.option("--wait", is_flag=True, help="Wait until all workers have ended, then print the results.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and the scripts; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was started as JSON, described in docs/json.md.")
 @root_option
 def command(
     sweep: Path,
@@ -52,6 +53,7 @@ def command(
     fresh: bool,
     wait: bool,
     dry_run: bool,
+    as_json: bool,
     root: Path | None,
     **of_job: str | None,
 ) -> int | None:
@@ -75,18 +77,33 @@ def command(
         sweep, root=logs_root(root), overrides=chosen, start_from=start_from, only=only, set_of=set_of
     )
     check_trusted([one.home for one in requests], root=root, study=sweep.name)  # naming its TOML counts as naming it
-    return run(requests, wait=wait, dry_run=dry_run, fresh=fresh)
+    return run(requests, wait=wait, dry_run=dry_run, fresh=fresh, as_json=as_json)
 
 
 def run(
-    requests: Sequence[Request], *, wait: bool, dry_run: bool, fresh: bool = False, after: str | None = None
+    requests: Sequence[Request],
+    *,
+    wait: bool,
+    dry_run: bool,
+    fresh: bool = False,
+    after: str | None = None,
+    as_json: bool = False,
 ) -> int | None:
     """Submit, print events and return the exit code; also for ``resume`` and ``retry``."""
     from hpo_batch.launch.submit import submit_sweeps
 
-    result = submit_sweeps(
-        requests, tell=_print_planned if dry_run else _print, dry_run=dry_run, fresh=fresh, after=after
-    )
+    facts: list[Fact] = []
+
+    def tell(fact: Fact) -> None:
+        facts.append(fact)
+        if dry_run and not as_json:
+            _print_planned(fact)
+        else:
+            _print(fact)
+
+    result = submit_sweeps(requests, tell=tell, dry_run=dry_run, fresh=fresh, after=after)
+    if as_json:
+        _print_json(result, facts, dry_run=dry_run)
     if dry_run:
         # fail where submit would, so that `submit -n && submit` does not fail at the second step
         return Exit.BAD_INPUT if any(plan.change.against for plan in result.plans) else None
@@ -94,7 +111,7 @@ def run(
     if after is not None and not result.started:
         return None
     # the other budgets run although one failed: follow them, then report the failure
-    code = _go_on(result, wait=wait)
+    code = _go_on(result, wait=wait, tables=not as_json)
     if result.error is not None:
         return result.error.exit_code
     if code is None:
@@ -102,12 +119,19 @@ def run(
     return code
 
 
-def _go_on(result: Result, *, wait: bool) -> int | None:
+def _print_json(result: Result, facts: Sequence[Fact], *, dry_run: bool) -> None:
+    from hpo_batch.files import shown_json
+    from hpo_batch.launch.as_json import as_json
+
+    click.echo(shown_json(as_json(result.plans, facts, dry_run=dry_run), indent=2))
+
+
+def _go_on(result: Result, *, wait: bool, tables: bool) -> int | None:
     """Follow the workers, or print the next commands; returns the exit code of ``--wait``."""
     if wait and result.started:
         from hpo_batch.cli.follow import follow
 
-        return follow([plan.home for plan in result.started])
+        return follow([plan.home for plan in result.started], tables=tables)
     if result.started:
         first = result.started[0].home.name
         name = first.partition("/")[0]  # of all budgets; the sweep's own name is another one if the folder was renamed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hpo_batch.errors import ExpressionError
@@ -13,11 +13,10 @@ from hpo_batch.expressions.compiler import Compiler, Run
 from hpo_batch.expressions.language import ALLOWED, MAX_DEPTH, MAX_LENGTH
 from hpo_batch.expressions.names import unmasked, written
 from hpo_batch.expressions.source import Source, quoted
-from hpo_batch.late import dataclass
 from hpo_batch.records import Value
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no Struct, because of compare=False
 class Expression:
     """A checked expression, made by ``parse``. Expressions with the same text are equal."""
 

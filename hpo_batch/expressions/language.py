@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Final
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
 
 MAX_LENGTH: Final = 500
 MAX_DEPTH: Final = 50
@@ -18,8 +18,7 @@ MAX_DIGITS: Final = 20
 """for ``round``: round(5, -10**9) would compute 10**10**9"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Function:
+class Function(Struct, frozen=True, kw_only=True):
     """A function that an expression may call."""
 
     call: Callable[..., Any]

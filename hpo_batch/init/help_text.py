@@ -43,6 +43,16 @@ _ANGLES: Final = r"<[^>]+>(?:\.\.\.)?(?: \[[^\]]*\])?"
 _BARS: Final = r"\[[^\]\s]+(?:\|[^\]\s]+)+\]"
 _TITLE = re.compile(r"(?:[a-z]+ )?(?:options|arguments|commands|subcommands)")
 _DEFAULT = re.compile(r"\bdefaults?(?: to|:| is|=)?:?\s*('[^']*'|\"[^\"]*\"|[^\s;,)\]]+)", re.IGNORECASE)
+# what argparse adds at the end; an author's text may have said "default" before
+_DEFAULT_OF_ARGPARSE = re.compile(r"\(default: ('[^']*'|\"[^\"]*\"|[^\s;,)\]]+)\)$")
+# HfArgumentParser: a boolean with an optional value, --fp16 [FP16]
+_OPTIONAL = re.compile(r"\[[A-Z][A-Z0-9_]*\](?:[\s,]+\[[A-Z][A-Z0-9_]*\])*")
+# of Transformers 5: warmup_steps is a number of steps, or a share of them
+_SHARE = re.compile(r"\bfloat in (?:range )?`?\[0, ?1\)")
+# jsonargparse: Union[float, null], and Union[float, Untyped] for an argument with a default and no annotation
+_UNION = re.compile(r"\b[Tt]ype:\s*(?:Union|Optional)\[([\w, ]{1,200})\]")
+_NUMBERS: Final = frozenset(("int", "float"))
+_NOTHING: Final = frozenset(("null", "None", "NoneType", "Untyped"))
 # click and typer divide the values of a list so, and what else they say of a default by semicolons
 _SEVERAL = re.compile(r"\[default: [^\s,;\]]+, [^\]]")
 _REQUIRED = re.compile(r"[\[(;]\s*required\b", re.IGNORECASE)
@@ -167,7 +177,7 @@ def _option(declared: str, told: str, *, required: frozenset[str]) -> Option | N
     flag = next((one for one in long if not one.startswith("--no-")), long[0])
     off = next((one for one in long if (one != flag and one.startswith(("--no-", "--no_"))) or _is_off(one, flag)), "")
     metavar = _metavar(declared, flags)
-    default = _DEFAULT.search(told)
+    default = _DEFAULT_OF_ARGPARSE.search(told) or _DEFAULT.search(told)
     value = as_value(default[1].rstrip(".")) if default else None
     is_flag = bool(off) or metavar in ("", "<bool>")  # which is typer's word for a flag
     choices = _choices(metavar)
@@ -179,6 +189,8 @@ def _option(declared: str, told: str, *, required: frozenset[str]) -> Option | N
         value = float(value)
     is_required = _REQUIRED.search(told) is not None or bool(required & set(flags))
     low, high = (_bound(pattern.search(f"{metavar} {told}")) for pattern in (_LEAST, _MOST))
+    if _SHARE.search(told):
+        low, high = 0.0, 1.0
     return Option(
         flag=flag,
         off=off,
@@ -221,8 +233,13 @@ def _choices(metavar: str) -> tuple[bool | int | float | str, ...]:
 
 def _kind(metavar: str, told: str, value: object, choices: tuple[object, ...]) -> Kind:
     is_list = "..." in metavar or metavar.startswith(("<list", "<tuple")) or _SEVERAL.search(told) is not None
-    if is_list or (metavar.startswith("[") and "|" not in metavar):
+    is_switch = isinstance(value, bool) and _OPTIONAL.fullmatch(metavar) is not None
+    if is_list or (metavar.startswith("[") and "|" not in metavar and not is_switch):
         return Kind.LIST
+    union = _UNION.search(told)
+    members = {one.strip() for one in union[1].split(",")} if union else set[str]()
+    if members & _NUMBERS and members <= _NUMBERS | _NOTHING:
+        return Kind.REAL if "float" in members else Kind.INTEGER
     typed = re.search(r"\b[Tt]ype:\s*([^,;)]+?)(?:[,;)]|\s+[Dd]efault|$)", told)  # jsonargparse, fire
     if typed and re.search(r"(?i)\b(?:list|tuple|dict|set|sequence|union|callable)\b", typed[1]):
         return Kind.LIST

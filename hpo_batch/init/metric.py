@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Final
 
-from hpo_batch.init.declared import called
-from hpo_batch.init.printed import shown
-from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
+from hpo_batch.init.boosting import evaluated
+from hpo_batch.init.declared import arguments, called
+from hpo_batch.init.evaluated import computed
+from hpo_batch.init.labels import printed_labels
+from hpo_batch.init.place import Place, place_of
+from hpo_batch.init.printed import is_seen, shown
+from hpo_batch.text.metric_names import MEASURES, SPLITS, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
 _BARE = re.compile(r"RESULT:\s*\{([A-Za-z_][\w.]*)")
-_LABEL = re.compile(r"([A-Za-z_][\w/.-]{0,60}(?: [A-Za-z_]\w{0,60})?)[\s\"']{0,4}[:=]?\s{0,8}$")
+_LABEL = re.compile(r"([A-Za-z_][\w/.@-]{0,60}(?: [A-Za-z_]\w{0,60})?)[\s\"']{0,4}[:=]?\s{0,8}$")
 _LONGEST: Final = 40
 """characters of an expression that is told to be reported"""
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
+_BOOSTERS: Final = frozenset({"XGBoostCallback", "LightGBMCallback"})
+# words of variables that hold more than a number
+_OBJECTS: Final = frozenset(
+    (
+        "logger",
+        "meter",
+        "meters",
+        "tracker",
+        "history",
+        "fn",
+        "func",
+        "criterion",
+        "type",
+        "types",
+        "name",
+        "names",
+        "mode",
+    )
+)
 _LIGHTNING: Final = frozenset({"lightning", "pytorch_lightning"})
 _KERAS: Final = frozenset({"keras", "tensorflow"})
 
@@ -36,27 +60,44 @@ class Metric:
     """what the script prints under this name"""
     callback: str = ""
     """of ``hpo_batch.integrations``, which would report it"""
-    is_elsewhere: bool = field(default=False, compare=False)
-    """whether a module that the script imports has it"""
+    place: Place | None = field(default=None, compare=False)
+    """where it is printed"""
+    module: Path | None = field(default=None, compare=False)
+    """the module that has it, if the script only imports it"""
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """the texts by which it, and the step, are found in the output; empty if they are not sure to be there"""
+    is_mapping: bool = field(default=False, compare=False)
+    """whether the variable holds several numbers by name, of which this is one"""
+    is_returned: bool = field(default=False, compare=False)
+    """whether a Hydra application returns it, and prints it nowhere"""
 
 
-def guess(*trees: ast.Module) -> Metric | None:
+def guess(tree: ast.Module, modules: Sequence[tuple[Path, ast.Module]] = ()) -> Metric | None:
     """The metric that a script reports; else one that its trainer logs, or that it prints; None if it names none.
 
     Args:
-        trees: of the script, and then of the modules beside it.
+        tree: of the script.
+        modules: those that lie beside it.
     """
-    for find in (_reported, _of_trainers, _printed):
-        for i, tree in enumerate(trees):
-            found = list(find(tree))
+    for find in (_reported, _of_trainers, _printed, _returned):
+        for path, one in ((None, tree), *modules):
+            found = list(find(one))
             if found:
-                return replace(max(found, key=_preference), is_elsewhere=i > 0)
+                return replace(max(found, key=_preference), module=path)
     return None
 
 
-def _metric(name: str, *, is_reported: bool = False, variable: str = "", callback: str = "") -> Metric:
-    direction = direction_of(name)
-    return Metric(name=name, direction=direction, is_reported=is_reported, variable=variable, callback=callback)
+def _metric(
+    name: str, *, is_reported: bool = False, variable: str = "", callback: str = "", place: Place | None = None
+) -> Metric:
+    return Metric(
+        name=name,
+        direction=direction_of(name),
+        is_reported=is_reported,
+        variable=variable,
+        callback=callback,
+        place=place,
+    )
 
 
 def _preference(metric: Metric) -> tuple[bool, bool, bool]:
@@ -77,9 +118,11 @@ def _reported_names(tree: ast.Module) -> Iterator[str]:
                 yield from (str(k.arg) for k in node.keywords if k.arg not in (None, "step", "metrics"))
                 yield from _keys(node)
     if "HuggingFaceCallback" in names:
-        yield from _evaluated(tree)
+        yield from _of_trainer(tree)
     if names & (_OURS - {"HuggingFaceCallback"}):
         yield from _logged(tree)
+    if names & _BOOSTERS:
+        yield from (name for name, _ in evaluated(tree, _imported(tree)))
     for line in _texts(tree):
         found = _RESULT.search(line)
         if found:
@@ -92,13 +135,16 @@ def _of_trainers(tree: ast.Module) -> Iterator[Metric]:
     """What the trainer of a library has, and our callback would report."""
     imported, names = _imported(tree), _called(tree)
     if imported & _LIGHTNING:
-        yield from (_metric(name, callback="LightningCallback") for name in _logged(tree))
+        logged = list(_logged(tree))
+        judged = [name for name in _monitored(tree) if name in logged] or logged
+        yield from (_metric(name, callback="LightningCallback") for name in judged)
     elif "transformers" in imported and any(name.endswith("Trainer") for name in names):
-        yield from (_metric(name, callback="HuggingFaceCallback") for name in _evaluated(tree))
+        yield from (_metric(name, callback="HuggingFaceCallback") for name in _of_trainer(tree))
     elif imported & _KERAS and "fit" in names:
         given = {k.arg for node in ast.walk(tree) if called(node) == "fit" for k in getattr(node, "keywords", ())}
         if given & {"validation_data", "validation_split"}:
             yield _metric("val_loss", callback="KerasCallback")
+    yield from (_metric(name, callback=callback) for name, callback in evaluated(tree, imported))
 
 
 def _called(tree: ast.AST) -> set[str]:
@@ -132,10 +178,29 @@ def _logged(tree: ast.AST) -> Iterator[str]:
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value
+            elif isinstance(first, ast.JoinedStr):
+                yield from _of_stages(tree, first)
             yield from _keys(node)
 
 
-def _evaluated(tree: ast.AST) -> Iterator[str]:
+def _of_stages(tree: ast.AST, name: ast.JoinedStr) -> Iterator[str]:
+    """The names that ``f"{stage}_loss"`` stands for, by the stages that the module names: ``val_loss``."""
+    if [type(part) for part in name.values] == [ast.FormattedValue, ast.Constant]:
+        rest = name.values[1]
+        stages = {one.value for one in ast.walk(tree) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+        yield from (f"{stage}{getattr(rest, 'value', '')}" for stage in sorted(stages & SPLITS))
+
+
+def _monitored(tree: ast.AST) -> Iterator[str]:
+    """What the checkpoints and the early stopping of Lightning judge by: ``ModelCheckpoint(monitor="val_loss")``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called(node) in ("ModelCheckpoint", "EarlyStopping"):
+            monitor = arguments(node, *(("monitor",) if called(node) == "EarlyStopping" else ())).get("monitor")
+            if isinstance(monitor, ast.Constant) and isinstance(monitor.value, str):
+                yield monitor.value
+
+
+def _of_trainer(tree: ast.AST) -> Iterator[str]:
     """The loss, and the keys that ``compute_metrics`` returns to the Trainer."""
     yield from (name if name.startswith("eval_") else f"eval_{name}" for name in _computed(tree))
     yield "eval_loss"
@@ -152,18 +217,44 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
-    for before, value in shown(tree):
+    calls = list(shown(tree))
+    number, mappings = computed(tree)
+    for call, before, value in [(call, *one) for call, values in calls for one in values]:
         label, variable = _LABEL.search(before), ast.unparse(value)
-        name = re.sub(r"[\s-]+", "_", label[1].strip()) if label else ""
+        name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
         is_spaced = label is None or " " in label[1]
         if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
             name = variable
-        if _is_measure(name):
-            yield _metric(name, variable=variable if len(variable) <= _LONGEST else "")
+        if variable in mappings:
+            yield replace(_metric(number, variable=variable, place=place_of(tree, value)), is_mapping=True)
+        elif _is_measure(name) and not set(tokens(called(value))) & _OBJECTS:
+            place = place_of(tree, value)
+            found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
+            step = place.step if place is not None else ""
+            labels = printed_labels(name, value, step, [values for _, values in calls]) if is_seen(tree, call) else {}
+            yield replace(found, labels=labels)
+
+
+def _returned(tree: ast.Module) -> Iterator[Metric]:
+    """What a Hydra application returns to its sweeper."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef) or not any(called(one) == "main" for one in node.decorator_list):
+            continue
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Return) and inner.value is not None and ast.unparse(inner.value) != "None":
+                variable = ast.unparse(inner.value)
+                name = variable if variable.isidentifier() and _is_measure(variable) else "objective"
+                place = Place(line=inner.lineno, step="")
+                found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
+                yield replace(found, is_returned=True)
 
 
 def _is_measure(name: str) -> bool:
-    return bool(set(tokens(name)) & MEASURES)
+    """Whether one of its words is a measurement, also with a number: ``acc1`` of ``Acc@1``."""
+    parts = tokens(name)
+    if set(parts) & _OBJECTS:
+        return False
+    return bool({*parts, *(part.rstrip("0123456789") for part in parts)} & MEASURES)
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

@@ -11,6 +11,7 @@ from hpo_batch.errors import UserError
 
 _BYTES: Final = 4 << 20
 _MOST_MODULES: Final = 40
+_PATH_SETTERS: Final = ("sys.path", "rootutils", "autoroot")
 
 
 def read_text(path: Path) -> str:
@@ -41,9 +42,12 @@ def parsed(path: Path, text: str) -> ast.Module:
         raise UserError(f"{where}: not valid Python: {getattr(error, 'msg', error)}") from None
 
 
-def local_modules(script: Path, tree: ast.Module) -> Iterator[ast.Module]:
-    """Modules that a script imports from beside it or from the folder above, and those that they import in turn."""
-    roots = (script.parent, script.absolute().parent.parent)
+def local_modules(script: Path, tree: ast.Module) -> Iterator[tuple[Path, ast.Module]]:
+    """Modules that a script imports, and those that they import in turn.
+
+    From beside it, from the folder above, and from the one in which ``python -m`` runs it.
+    """
+    roots = (script.parent, script.absolute().parent.parent, Path.cwd())
     todo, seen = [(script, tree)], {script.absolute()}
     while todo:
         importer, one = todo.pop(0)
@@ -56,7 +60,23 @@ def local_modules(script: Path, tree: ast.Module) -> Iterator[ast.Module]:
             except UserError:
                 continue
             todo.append((path, module))
-            yield module
+            yield path, module
+
+
+def module_of(path: Path, tree: ast.Module, text: str) -> str:
+    """The name under which ``python -m`` has to run a script of a package; empty if it runs by its path.
+
+    By its path it would not find what it imports of its own package, unless it changes ``sys.path``.
+    """
+    parts = path.with_suffix("").parts
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts) or any(way in text for way in _PATH_SETTERS):
+        return ""
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom | ast.Import)]
+    is_relative = any(isinstance(node, ast.ImportFrom) and node.level for node in found)
+    names = {alias.name for node in found if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in found if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    is_own = parts[0] in {name.partition(".")[0] for name in names} and not list(_files(parts[0], (path.parent,)))
+    return ".".join(parts) if is_relative or is_own else ""
 
 
 def _imported(importer: Path, tree: ast.Module, roots: tuple[Path, ...]) -> Iterator[Path]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, Final
 
 from hpo_batch.records import Value
+
+HOW: Final = frozenset(
+    ("callbacks", "logger", "trainer", "paths", "experiment", "debug", "extras", "local", "launcher", "hparams_search")
+)
+"""groups of options that say how a training runs, and not what it trains"""
 
 
 class Kind(StrEnum):
@@ -45,6 +51,14 @@ class Option:
     """the most that it takes, if it says so"""
     why_left: str = ""
     """why it cannot be searched, if its source says so"""
+    domain: Any = field(default=None, compare=False)
+    """between which values its author searches it: a value of ``[space]``; None if that is unknown"""
+    is_searched: bool = False
+    """whether its author searches it"""
+    is_typed: bool = False
+    """whether the user has typed its default"""
+    is_of_trainer: bool = False
+    """whether a library of Hugging Face declares it, and not the script"""
 
     @property
     def name(self) -> str:
@@ -66,11 +80,25 @@ class Script:
     text: str
     options: tuple[Option, ...]
     subcommand: str = ""
+    module: str = ""
+    """its name, if it has to be run as ``python -m package.train``"""
     is_hydra: bool = False
     has_equals: bool = False
     """whether it takes ``--name=value`` and no other form"""
     given: tuple[str, ...] = ()
     """words that the command needs and that are no options to search"""
+    typed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """what the user types behind it: words with the flag of the option they belong to, which is empty if it is none"""
+    launcher: tuple[str, ...] = ()
+    """what starts it, if the user says so: ``accelerate launch``"""
+    fields: frozenset[str] = frozenset()
+    """names of the fields of its own dataclasses"""
+    is_of_trainer: bool = False
+    """whether it takes the options of the Trainer of Hugging Face"""
+    metric: str = ""
+    """what its configuration optimizes"""
+    direction: str | None = None
+    """of the metric, if its configuration says so"""
     notes: tuple[str, ...] = ()
     """what the user should know of how they were found"""
 

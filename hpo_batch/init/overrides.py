@@ -9,7 +9,7 @@ https://github.com/google/ml_collections#config-flags
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -25,16 +25,25 @@ _EXECUTED = "sys.argv", "globals()"
 _USUAL: Final = ("default.py", "config.py")
 
 
-def variables(path: Path, tree: ast.Module) -> tuple[Option, ...]:
-    """The variables of a script that executes another file to set them: ``exec(open("configurator.py").read())``."""
+def variables(path: Path, tree: ast.Module, *, files: Sequence[str] = ()) -> tuple[Option, ...]:
+    """The variables of a script that executes another file to set them: ``exec(open("configurator.py").read())``.
+
+    Args:
+        path: of the script.
+        tree: of the script.
+        files: with other values for them, which the user names behind the script.
+    """
     executed = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) == "exec"]
     names = [literal(inner) for node in executed for inner in ast.walk(node) if isinstance(inner, ast.Constant)]
     if not any(isinstance(name, str) and _sets_variables(path.parent / name) for name in names):
         return ()
     first = min(node.lineno for node in executed)
     before = ast.Module(body=[node for node in tree.body if node.lineno < first], type_ignores=[])
-    found = constants_of(before).items()
-    return tuple(_option(name, value) for name, value in found if not name.startswith("_"))
+    found = dict(constants_of(before))
+    for file in files:
+        given = constants_of(parsed(Path(file), read_text(Path(file)))) if Path(file).is_file() else {}
+        found |= {name: value for name, value in given.items() if name in found}
+    return tuple(_option(name, value) for name, value in found.items() if not name.startswith("_"))
 
 
 def config_file(path: Path, tree: ast.Module) -> tuple[tuple[Option, ...], str]:

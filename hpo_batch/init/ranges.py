@@ -22,6 +22,8 @@ _DECAYS: Final = words("weight_decay wd l1 l2 reg l2_reg lambda reg_lambda reg_a
 _WIDTHS: Final = words(
     "batch dim dims hidden width units channels filters embed embedding features heads head size d n bs neurons leaves"
 )
+_SCHEDULES: Final = ("linear", "cosine", "constant_with_warmup")
+"""of the schedules of Transformers and Diffusers those that need no further option, such as a number of cycles"""
 _SMALL: Final = 0.01
 """up to here a positive number is searched on a logarithmic scale"""
 _NEAR_ONE: Final = 0.9
@@ -67,6 +69,12 @@ def _within(found: Searched, option: Option) -> Searched | None:
     return replace(found, value=value) if value["low"] < value["high"] else None
 
 
+def said_default(option: Option) -> str:
+    """The comment on a range that comes from a default, or from what the user types in its place."""
+    shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
+    return f"yours is {shown}" if option.is_typed else f"the script's default is {shown}"
+
+
 def _searched(option: Option) -> Searched | None:
     if option.choices and not all(isinstance(choice, bool) for choice in option.choices):
         return _choices(option)
@@ -82,9 +90,13 @@ def _searched(option: Option) -> Searched | None:
 
 
 def _choices(option: Option) -> Searched | None:
-    values = list(dict.fromkeys(option.choices))
+    values: list[Any] = list(dict.fromkeys(option.choices))
+    if set(values) >= set(_SCHEDULES):
+        default = "" if option.default is None else f"{said_default(option)}, "
+        return Searched(value=list(_SCHEDULES), comment=f"{default}of {len(values)} choices", rank=5)
     default = "" if option.default is None else f"the script's default is {option.default}"
-    return Searched(value=values, comment=default, rank=5) if len(values) > 1 else None
+    is_boolean = {str(value).lower() for value in values} == {"true", "false"}
+    return Searched(value=values, comment=default, rank=7 if is_boolean else 5) if len(values) > 1 else None
 
 
 def _boolean(option: Option) -> Searched:
@@ -98,7 +110,9 @@ def _boolean(option: Option) -> Searched:
 def _rate(option: Option) -> Searched:
     default = option.default
     if is_number(default) and isinstance(default, int | float) and default > 0:
-        comment = f"log, around the script's default {default:g}"
+        comment = (
+            f"log, around your {default:g}" if option.is_typed else f"log, around the script's default {default:g}"
+        )
         return Searched(value=_log(float(default)), comment=comment, rank=0)
     return Searched(value={"low": 1e-5, "high": 1e-1, "log": True}, comment="the script names no default", rank=0)
 
@@ -110,7 +124,7 @@ def _integer(option: Option) -> Searched | None:
     parts = set(option.words.split("_"))
     is_width = bool(parts & _WIDTHS)
     rank = 1 if {"batch", "bs"} & parts else 3 if is_width else 4 if parts & words("layers layer depth blocks") else 8
-    comment = f"the script's default is {default}"
+    comment = said_default(option)
     is_power = default & (default - 1) == 0
     if (is_power and default >= 8) or (is_width and default >= 2):
         values = sorted({max(1, default // 2), default, default * 2})
@@ -128,7 +142,7 @@ def _real(option: Option) -> Searched | None:
     default = float(default)
     if default.is_integer() and set(name.split("_")) & words("batch bs"):
         return _integer(replace(option, default=int(default)))  # --batch-size with type=float, and half a row is none
-    comment = f"the script's default is {default:g}"
+    comment = said_default(option)
     if any(part.startswith("drop") for part in name.split("_")) and 0 <= default < 1:
         return Searched(value={"low": 0.0, "high": 0.5 if default <= 0.5 else 0.9}, comment=comment, rank=2)
     if name in _DECAYS:

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from hpo_batch.errors import UserError
 from hpo_batch.init import hydra
+from hpo_batch.init.defaults_list import load
 from hpo_batch.init.help_text import LIMIT_S, Help, NoHelp, ask
-from hpo_batch.init.modules import parsed, read_text
+from hpo_batch.init.modules import module_of, parsed, read_text
 from hpo_batch.init.option import Kind, Option, Script
 from hpo_batch.init.overrides import config_file, variables
 from hpo_batch.init.propose import without_duplicates
 from hpo_batch.init.source import Source, read_source
+from hpo_batch.init.typed import Typed
 from hpo_batch.text.names import listed
 
 _TRAINING: Final = ("train", "fit", "run", "main", "finetune", "fine-tune")
 """subcommands that train, if the user names none"""
 _LIGHTNINGS_FOLDER: Final = "--trainer.default_root_dir"
+_CALLBACKS: Final = "--trainer.callbacks"
 _KNOWN: Final = "argparse, click, typer, tyro, jsonargparse, Hydra, absl, fire"
 
 
 def read_script(
-    path: Path, *, subcommand: str, python: str, limit_s: float = LIMIT_S, tell: Callable[[str], None] = lambda _: None
+    path: Path,
+    *,
+    subcommand: str,
+    python: str,
+    typed: Typed | None = None,
+    limit_s: float = LIMIT_S,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Script:
     """The options of a script.
 
@@ -32,6 +42,7 @@ def read_script(
         path: of the script.
         subcommand: whose options to read; empty: the one that trains, if there are any.
         python: what runs the script to ask for its help.
+        typed: what the user types to run it; None: its path.
         limit_s: seconds that it may take for that.
         tell: is told what takes long, before it begins.
 
@@ -39,13 +50,34 @@ def read_script(
         UserError: there is no such script, it is not Python, or its options cannot be found.
     """
     text = read_text(path)
-    tree, source = parsed(path, text), read_source(path, text)
+    tree, words = parsed(path, text), typed.words if typed else ()
+    module = typed.module if typed else ""
+    if not module and (typed is None or not typed.launcher or typed.launcher == (typed.python,)):
+        module = module_of(path, tree, text)
+    runs = [python, *(("-m", module) if module else (str(path),))]
+    how = _How(argv=tuple(runs), subcommand=subcommand, words=words, limit_s=limit_s, tell=tell)
+    return replace(_configured(_read(path, text, tree, how), _config_of(words)), module=module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How:
+    """How a script is run."""
+
+    argv: tuple[str, ...]
+    subcommand: str
+    words: tuple[str, ...]
+    limit_s: float
+    tell: Callable[[str], None]
+
+
+def _read(path: Path, text: str, tree: ast.Module, how: _How) -> Script:
+    subcommand, source = how.subcommand, read_source(path, text)
     if "hydra" in source.parsers:
-        options, notes = hydra.read_options(path, tree)
-        if options:
-            return Script(path=path, text=text, options=options, is_hydra=True, notes=notes)
-    if options := variables(path, tree):
-        return Script(path=path, text=text, options=options, has_equals=True)
+        found = hydra.read_application(path, tree, words=how.words)
+        if found.options:
+            return _of_hydra(path, text, found)
+    if options := variables(path, tree, files=subcommand.split()):
+        return Script(path=path, text=text, options=options, has_equals=True, subcommand=subcommand)
     if not source.parsers:
         raise UserError(
             f"'{path}' reads no options that init knows ({_KNOWN}), and a sweep needs something to set; "
@@ -58,46 +90,101 @@ def read_script(
         return Script(path=path, text=text, options=(*entries, *others), has_equals=True, given=(named,))
     if source.is_whole:
         name = _chosen(path, tuple(source.of_subcommands), subcommand)
-        options = source.of_subcommands[name] if name else source.options
-        return _script(path, text, tuple(options), name, ())
-    tell(f"asking '{python} {path} --help', which takes as long as its imports")
-    return _asked(path, text, source, subcommand=subcommand, python=python, limit_s=limit_s)
+        return _script(path, text, source.of_subcommands.get(name) or _behind(name, source.options), name, ())
+    how.tell(f"asking '{' '.join(how.argv)} --help', which takes as long as its imports")
+    return _asked(path, text, source, how)
 
 
-def _asked(path: Path, text: str, source: Source, *, subcommand: str, python: str, limit_s: float) -> Script:
+def _of_hydra(path: Path, text: str, found: hydra.Application) -> Script:
+    given = tuple(word for word in found.given if "LightningCallback" not in word or "LightningCallback" not in text)
+    return Script(
+        path=path,
+        text=text,
+        options=found.options,
+        is_hydra=True,
+        given=given,
+        metric=found.metric,
+        direction=found.direction,
+        notes=found.notes,
+    )
+
+
+def _asked(path: Path, text: str, source: Source, how: _How) -> Script:
     """Run the script with ``--help``; where that fails, what the source says has to do."""
-    argv = [python, str(path)]
+    subcommand, config = how.subcommand, _config_of(how.words)
     # its own help lists subcommands, of which fit has the options; asking twice would import torch twice
-    name = subcommand or ("fit" if "LightningCLI" in source.parsers else "")
-    answer = ask([*argv, *name.split()], limit_s=limit_s)
+    name = subcommand or ("fit" if source.has_fit else "")
+    answer = ask([*how.argv, *name.split(), *config], limit_s=how.limit_s)
     if isinstance(answer, Help) and answer.subcommands and not subcommand:
         name = _chosen(path, answer.subcommands, subcommand)
-        answer = ask([*argv, name], limit_s=limit_s)
+        answer = ask([*how.argv, name, *config], limit_s=how.limit_s)
     if isinstance(answer, Help):
         known = {option.flag: option for option in (*source.options, *source.of_subcommands.get(name, ()))}
         options = [_completed(option, known.get(option.flag), source.fields) for option in answer.options]
         if "fire" in source.parsers:
             options = [_of_python(option) for option in options]
-        found = _script(path, text, tuple(options), name, ())
+        if not answer.subcommands and name not in source.of_subcommands:
+            options = list(_behind(subcommand, options))
+        found = replace(_script(path, text, tuple(options), name, ()), fields=frozenset(source.fields))
         # TrainingArguments do nothing without; both take an optional value, which is true
         switches = tuple(f"--{one.name}" for one in options if one.name in ("do_train", "do_eval"))
         if "HfArgumentParser" in source.parsers:
             return replace(found, given=switches)
-        if "LightningCLI" in source.parsers and any(one.flag == _LIGHTNINGS_FOLDER for one in options):
-            # it saves its configuration there, and ends with an error if one is there already (SaveConfigCallback in
-            # lightning/pytorch/cli.py): all trials but the first would fail in a folder that they share
-            return replace(found, given=(_LIGHTNINGS_FOLDER, "{trial_dir}"))
-        return found
+        if config and source.parsers & {"LightningCLI", "jsonargparse"}:
+            found = _with_config(found, config)
+        return replace(found, given=_of_lightning(options, text)) if "LightningCLI" in source.parsers else found
     assert isinstance(answer, NoHelp)
     if not source.options and not any(source.of_subcommands.values()):
         raise UserError(
-            f"'{path}': '{python} {path} --help' shows no options: {answer.why}. Make it work, or write the sweep by "
-            "hand: docs/objective.md, A command"
+            f"'{path}': '{' '.join(how.argv)} --help' shows no options: {answer.why}. Make it work, or write the "
+            "sweep by hand: docs/objective.md, A command"
         )
     name = _chosen(path, tuple(source.of_subcommands), subcommand)
-    options_read = source.of_subcommands[name] if name else source.options
-    note = f"read from the source alone, since '{python} {path} --help' shows no options: {answer.why}"
+    options_read = source.of_subcommands.get(name) or _behind(name, source.options)
+    note = f"read from the source alone, since '{' '.join(how.argv)} --help' shows no options: {answer.why}"
     return _script(path, text, tuple(options_read), name, (note,))
+
+
+def _of_lightning(options: Sequence[Option], text: str) -> tuple[str, ...]:
+    """What a LightningCLI is told: the trial's folder, and our callback."""
+    flags = {one.flag for one in options}
+    # it saves its configuration there, and ends with an error if one is there already (SaveConfigCallback in
+    # lightning/pytorch/cli.py): all trials but the first would fail in a folder that they share
+    folder = (_LIGHTNINGS_FOLDER, "{trial_dir}") if _LIGHTNINGS_FOLDER in flags else ()
+    has_own = "LightningCallback" in text or _CALLBACKS not in flags
+    return folder if has_own else (*folder, f"{_CALLBACKS}+=hpo_batch.integrations.LightningCallback")
+
+
+def _with_config(script: Script, words: Sequence[str]) -> Script:
+    """A script with the options of classes that a file names: ``--model.init_args.lr`` stands in no help."""
+    file = Path(words[-1].removeprefix("--config="))
+    known = {one.flag for one in script.options}
+    keys = hydra.options_of(load(file), "--") if file.suffix in (".yaml", ".yml") and file.is_file() else ()
+    more = [one for one in keys if one.flag not in known and not one.flag.startswith("--config")]
+    return replace(script, options=(*script.options, *more))
+
+
+def _configured(script: Script, words: Sequence[str]) -> Script:
+    """A script whose defaults are those of the file that the user names: ``parser.set_defaults(**values)``."""
+    file = Path(words[-1].removeprefix("--config=")) if words else Path()
+    if file.suffix not in (".yaml", ".yml") or not file.is_file() or script.is_hydra:
+        return script
+    given = {key.replace("-", "_"): value for key, value in load(file).items() if isinstance(value, int | float | str)}
+    options = [
+        replace(one, default=given[name], is_typed=True) if (name := one.name.replace("-", "_")) in given else one
+        for one in script.options
+    ]
+    return replace(script, options=tuple(options))
+
+
+def _config_of(words: Sequence[str]) -> tuple[str, ...]:
+    """``--config file.yaml`` among words: parsers that read it show other defaults in their help."""
+    for i, word in enumerate(words):
+        if word.startswith("--config="):
+            return (word,)
+        if word in ("--config", "-c"):
+            return tuple(words[i : i + 2])
+    return ()
 
 
 def _script(path: Path, text: str, options: tuple[Option, ...], name: str, notes: tuple[str, ...]) -> Script:
@@ -105,6 +192,12 @@ def _script(path: Path, text: str, options: tuple[Option, ...], name: str, notes
         raise UserError(f"'{path}' has no options, and a sweep needs something to set")
     unique = tuple(without_duplicates(options))
     return Script(path=path, text=text, options=unique, subcommand=name, notes=notes)
+
+
+def _behind(words: str, options: Sequence[Option]) -> tuple[Option, ...]:
+    """The options of a script without subcommands that is given words: its first positional arguments are known."""
+    known = [option for option in options if option.is_positional][: len(words.split())]
+    return tuple(option for option in options if option not in known)
 
 
 def _completed(option: Option, read: Option | None, fields: Mapping[str, Option]) -> Option:

@@ -48,6 +48,8 @@ class Source:
     """of dataclasses, which some parsers make options of, by name"""
     is_whole: bool
     """whether everything in it was understood, so that the script need not be asked"""
+    has_fit: bool
+    """whether it is a LightningCLI with subcommands, of which fit trains: one that does not say ``run=False``"""
 
 
 def read_source(path: Path, text: str) -> Source:
@@ -59,7 +61,7 @@ def read_source(path: Path, text: str) -> Source:
     tree = parsed(path, text)
     trees: list[ast.Module] = [tree]
     if not _names(tree) & set(PARSERS) or not _has_options(tree) or not _reads_alone(tree):
-        trees += list(local_modules(path, tree))
+        trees += [module for _, module in local_modules(path, tree)]
     parsers = frozenset(set(PARSERS) & set().union(*map(_names, trees)))
     found = _Found()
     for one in trees:
@@ -72,6 +74,7 @@ def read_source(path: Path, text: str) -> Source:
         options=found.main,
         of_subcommands=found.of_subcommands,
         fields=_fields(trees),
+        has_fit="LightningCLI" in parsers and not any(_is_not_run(node) for one in trees for node in ast.walk(one)),
         is_whole=found.is_whole and bool(found.by_receiver) and (is_alone or parsers == {"absl"}),
     )
 
@@ -87,6 +90,12 @@ def _names(tree: ast.AST) -> set[str]:
             case ast.Attribute(attr=name) if name in PARSERS:
                 found.add(name)
     return found
+
+
+def _is_not_run(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call) or not called(node).endswith("CLI"):
+        return False
+    return any(k.arg == "run" and literal(k.value) is False for k in node.keywords)
 
 
 def _fields(trees: Sequence[ast.AST]) -> dict[str, Option]:

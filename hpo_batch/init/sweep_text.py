@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from hpo_batch.init.hugging_face import edits
 from hpo_batch.init.metric import Metric
 from hpo_batch.init.option import Script
 from hpo_batch.init.propose import Proposal
+from hpo_batch.objective.labels import STEP
 from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import listed, plain_name
+from hpo_batch.text.numbers import folded
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
 _COLUMNS: Final = 110
 _NO_NAMES: Final = ("", "train", "main", "run", "training", "src", "scripts", "code", "python", "tools", "bin", "cli")
 """of scripts and their folders, which tell nobody what is trained"""
+_TRAININGS: Final = {"XGBoostCallback": "training", "LightGBMCallback": "training", "KerasCallback": "fit"}
+"""what takes a callback, if not a trainer"""
 _MOST_LEFT: Final = 40
 """options named in a comment; the trainer of Hugging Face has 120"""
 
@@ -43,6 +48,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         "[objective]",
         *_comments(proposal),
         toml_line("command", proposal.command),
+        *_printed(script, metric),
         "",
         "[space]",
         *_space(proposal),
@@ -52,8 +58,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
         'name = "tpe"                       # or random, grid, qmc, gp, cmaes, list',
         "seed = 1                           # the same seed proposes the same first trials",
         "",
-        "# [pruner]                         # remove the # once the script reports each epoch and asks "
-        "hpo_batch.should_stop()",
+        f"# [pruner]                         # remove the # {_when_to_prune(metric)}",
         '# name = "median"                  # ends trials that are worse than half of the others at the same step',
         "# first_rung = 2                   # steps before it decides",
         "",
@@ -93,8 +98,8 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield toml_line("metric", FILL_IN)
         yield 'direction = "minimize"             # or "maximize"'
     else:
-        if not metric.is_reported:
-            how = f"add {metric.callback}()" if metric.callback else f"after each epoch, {_report(metric)}"
+        if not metric.is_reported and not metric.labels:
+            how = f"add {metric.callback}()" if metric.callback else f"{_where(metric)}, {_report(metric)}"
             yield from _commented(f"{_who(script, metric)} does not report it yet: {how}")
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
@@ -102,15 +107,43 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
     yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
 
 
+def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
+    """The line that finds the metric in the output."""
+    if metric is not None and metric.labels and metric.place is not None:
+        line = metric.place.line
+        yield from _commented(
+            f"{_who(script, metric)} prints {metric.name} in line {line}: {{}} is the number, and the last one counts; "
+            f"or report it there with {_report(metric)}"
+        )
+        yield toml_line("printed", metric.labels)
+
+
+def _when_to_prune(metric: Metric | None) -> str:
+    if metric is not None and STEP in metric.labels:
+        return "to compare trials step by step"
+    return "once the script reports each epoch and asks hpo_batch.should_stop()"
+
+
 def _who(script: Script, metric: Metric) -> str:
-    return f"a module of {script.path.name}" if metric.is_elsewhere else script.path.name
+    return (metric.module or script.path).name
+
+
+def _where(metric: Metric) -> str:
+    if metric.place is None:
+        return "after each epoch"
+    return f"{'before' if metric.is_returned else 'after'} line {metric.place.line}"
 
 
 def _report(metric: Metric) -> str:
     """The call that reports what the script prints."""
     value = metric.variable or "..."
     named = f"{metric.name}={value}" if metric.name.isidentifier() else f'{{"{metric.name}": {value}}}'
-    return f"hpo_batch.report(epoch, {named})"
+    step = "epoch" if metric.place is None else metric.place.step
+    is_plain = metric.name.isidentifier() and not metric.is_mapping
+    named = value if metric.is_mapping else named
+    if step:
+        return f"hpo_batch.report({step}, {named})"
+    return f"hpo_batch.report({named})" if is_plain else f"hpo_batch.report(metrics={named})"
 
 
 def _comments(proposal: Proposal) -> Iterator[str]:
@@ -155,30 +188,58 @@ def _constraints(proposal: Proposal) -> Iterator[str]:
 
 def _commented(text: str, indent: str = "") -> list[str]:
     start = f"# {indent}"
-    lines = textwrap.wrap(printable(text), _COLUMNS, break_long_words=False, break_on_hyphens=False)
-    return [f"{start}{line}" for line in lines]
+    return [f"{start}{line}" for line in folded(printable(text), _COLUMNS, long_words=False)]
+
+
+def found_in_output(script: Script, metric: Metric) -> str:
+    """How trials get a metric that the script prints and does not report."""
+    text = metric.labels[metric.name]
+    return f"{metric.name} is taken from what {_who(script, metric)} prints, '{text}': [objective] printed"
 
 
 def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Sequence[str]:
     """What is left to do before the sweep can run, one sentence each."""
-    steps = [f"replace {mark} in the command" for mark in proposal.marks]
-    name = script.path.name
-    if metric is None:
-        steps.append(
-            f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
-        )
-    elif metric.callback:
-        steps.append(
-            f"{name} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to the callbacks of "
-            "its trainer; docs/integrations.md"
-        )
-    elif not metric.is_reported:
-        steps.append(
-            f"{_who(script, metric)} prints {metric.name} and does not report it: add 'import hpo_batch' and, after "
-            f"each epoch, '{_report(metric)}'"
-        )
+    reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
+    steps = [f"replace {mark} in the command{reasons.get(mark, '')}" for mark in proposal.marks]
+    if steps:
+        by_hand = f"--from '{script.path.name} --option value ...'"
+        steps[-1] += f"; or let init read the command that you type by hand, {by_hand}"
+    steps += _to_report(script, metric)
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")
     if not proposal.parameters:
         steps.append("say in [space] what to search: no option tells between which values")
     return steps
+
+
+def _to_report(script: Script, metric: Metric | None) -> Iterator[str]:
+    """What is left to do until the script reports."""
+    name = script.path.name
+    if metric is None:
+        yield f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
+        return
+    is_of_trainer = metric.callback == "HuggingFaceCallback"
+    of_trainer = list(edits(ast.parse(script.text), name, metric.name)) if is_of_trainer else []
+    if of_trainer:
+        yield from of_trainer
+    elif metric.callback:
+        yield (
+            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
+            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
+        )
+    elif not metric.is_reported and not metric.labels:
+        does = "returns" if metric.is_returned else "prints"
+        yield (
+            f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
+            f"'{_report(metric)}', and 'import hpo_batch' at the top"
+        )
+    if metric.callback == "LightningCallback" and not _has_folder(script.text):
+        yield (
+            "give its trainer default_root_dir=os.environ.get('HPO_BATCH_TRIAL_DIR'), or trials that start together "
+            "share one folder; docs/integrations.md"
+        )
+
+
+def _has_folder(text: str) -> bool:
+    """Whether a training with Lightning writes to a folder of its own, or to none."""
+    return "default_root_dir" in text or ("logger=False" in text and "enable_checkpointing=False" in text)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
+import ast
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from hpo_batch import processes
-from hpo_batch.errors import HpoBatchError, UserError
+from hpo_batch.errors import HpoBatchError
 from hpo_batch.files import write_files
-from hpo_batch.init.metric import guess
+from hpo_batch.init.hugging_face import for_trainer
+from hpo_batch.init.metric import Metric, guess
 from hpo_batch.init.modules import local_modules, parsed
+from hpo_batch.init.needs import needs, with_needs
+from hpo_batch.init.option import Script
 from hpo_batch.init.propose import propose
 from hpo_batch.init.script import read_script
 from hpo_batch.init.site import site_template
-from hpo_batch.init.sweep_text import job_template, next_steps, study_name, sweep_text
+from hpo_batch.init.sweep_text import found_in_output, job_template, next_steps, study_name, sweep_text
+from hpo_batch.init.typed import read_typed, with_typed
+from hpo_batch.scheduler.gpus import local_gpus
 from hpo_batch.shipped import shipped
+from hpo_batch.text.metric_names import direction_of
 
 STARTERS: Final[Mapping[str, str]] = {
     "function": "a Python function",
@@ -87,7 +93,7 @@ def from_script(
     """A sweep of a script, and a job template.
 
     Args:
-        named: the script's path, with a subcommand behind it if it has several.
+        named: the script's path, or the command that runs it by hand.
         sweep: the sweep's path.
         environ: variables of this process.
         tell: is told what takes long, before it begins.
@@ -95,11 +101,12 @@ def from_script(
     Raises:
         UserError: there is no such script, or its options cannot be found.
     """
-    path, subcommand = _split(named)
-    python = interpreter()
-    script = read_script(path, subcommand=subcommand, python=python, tell=tell)
+    typed = read_typed(named)
+    path, python = typed.script, typed.python or interpreter()
+    read = read_script(path, subcommand=typed.subcommand, python=python, typed=typed, tell=tell)
+    script = with_needs(with_typed(for_trainer(read, typed), typed), exists=_exists)
     tree = parsed(path, script.text)
-    metric = guess(tree, *local_modules(path, tree))
+    metric = _metric(script, tree)
     proposal = propose(script, python=python)
     template, note = site_template(environ)
     study = study_name(path.absolute().parent, path)
@@ -108,14 +115,36 @@ def from_script(
     if template is not None:
         files[sweep.parent / "job_templates" / f"{template.name}.toml"] = template.text
     steps = tuple(next_steps(script, metric, proposal))
-    lacks = "" if "RESULT:" in script.text else _lacks_us(python)
+    steps += tuple(needs(script, has_gpu=bool(local_gpus(environ)), exists=_exists))
+    is_printed = metric is not None and bool(metric.labels)
+    lacks = "" if "RESULT:" in script.text or is_printed else _lacks_us(python)
     steps += (lacks,) if lacks else ()
-    return Started(sweep=sweep, files=files, notes=(*script.notes, note), steps=steps)
+    found = (found_in_output(script, metric),) if metric is not None and is_printed else ()
+    return Started(sweep=sweep, files=files, notes=(*script.notes, *found, note), steps=steps)
 
 
 def interpreter() -> str:
     """How commands start Python: by its usual name, where that is on PATH."""
     return next((name for name in ("python", "python3") if processes.exists(name)), sys.executable)
+
+
+def _metric(script: Script, tree: ast.Module) -> Metric | None:
+    """The metric of a script, by its source and by what its configuration optimizes."""
+    found = guess(tree, tuple(local_modules(script.path, tree)))
+    if script.metric and (found is None or not found.is_reported):
+        callback = found.callback if found is not None else ""
+        direction = direction_of(script.metric)
+        found = Metric(name=script.metric, direction=direction, is_reported=False, callback=callback)
+    if found is None:
+        return None
+    if any("LightningCallback" in word for word in script.given):
+        found = replace(found, callback="", is_reported=True)  # the command adds it
+    default = "minimize" if found.is_returned else None  # of all of Hydra's sweepers
+    return replace(found, direction=script.direction or found.direction or default)
+
+
+def _exists(path: str) -> bool:
+    return Path(path).expanduser().exists()
 
 
 def _lacks_us(python: str) -> str:
@@ -132,16 +161,3 @@ def _lacks_us(python: str) -> str:
         f"'{python}' cannot import hpo_batch: install hpo-batch into its environment too, or let the script print a "
         "line 'RESULT: val_loss=0.31' at its end instead of reporting"
     )
-
-
-def _split(named: str) -> tuple[Path, str]:
-    """``train.py fit`` as the script and its subcommand; a file of that name is a script."""
-    if named.strip() and Path(named).exists():
-        return Path(named), ""
-    try:
-        words: Sequence[str] = shlex.split(named)
-    except ValueError:
-        words = [named]
-    if not words:
-        raise UserError("--from names a script")
-    return Path(words[0]), " ".join(words[1:])

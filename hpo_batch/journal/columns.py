@@ -70,6 +70,19 @@ def attempt_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
         raise JournalCorrupt(f"the journal has an attempt with a malformed record: {why(error)}") from error
 
 
+def param_columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+    """Searched and fixed values by parameter; None where a trial has none.
+
+    Raises:
+        JournalCorrupt: a trial has values of no such distributions.
+    """
+    try:
+        columns = _params(trials, [{}] * len(trials))
+    except NONSENSE as error:
+        raise JournalCorrupt(f"the journal has a trial with a malformed record: {why(error)}") from error
+    return {name.removeprefix("params."): column for name, column in columns.items()}
+
+
 def _attempts(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
     attempts: list[tuple[int, int, AttemptFacts, AttemptEnd]] = []
     unended = AttemptEnd()

@@ -18,14 +18,12 @@ import msgspec
 
 from hpo_batch.errors import JournalCorrupt
 from hpo_batch.files import loads, open_regular
-from hpo_batch.late import dataclass
 
 BEGINNING = b'{"op_code":'
 """start of each record, as written by Optuna and by us. It cannot occur in a JSON string, where quotes are escaped."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of a journal that are not a record."""
 
     start: int

@@ -13,11 +13,11 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from hpo_batch import mounts
 from hpo_batch.errors import JournalCorrupt, StorageError
@@ -25,7 +25,6 @@ from hpo_batch.files import open_regular, sync_directory
 from hpo_batch.journal.damage import Stretch, is_sound, mend, salvage, sound_lines, still_the_same
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.locks import FOREIGN_GRACE_S, IsHeld, journal_lock
-from hpo_batch.late import dataclass
 
 PIECE = 1 << 22
 """bytes read at once without the lock: bounds memory when 64 workers of a node open the same large journal"""
@@ -40,8 +39,7 @@ SURE_S = FOREIGN_GRACE_S / 3
 _encoder = msgspec.json.Encoder()
 
 
-@dataclass(kw_only=True)
-class Cursor:
+class Cursor(msgspec.Struct, kw_only=True):
     """Position of a reader. The bytes before it identify the file, so that a replaced journal is noticed."""
 
     offset: int = 0
@@ -52,8 +50,7 @@ class Cursor:
         self.before = (self.before + data[-KEPT_BYTES:])[-KEPT_BYTES:]
 
 
-@dataclass(kw_only=True)
-class Transaction:
+class Transaction(msgspec.Struct, kw_only=True):
     """Access to the journal for the holder of its lock."""
 
     path: Path
@@ -65,7 +62,7 @@ class Transaction:
     """None until the first line of a new journal"""
     _wrote: bool = False
     _unsynced: bool = False
-    _since: float = field(default_factory=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
+    _since: float = msgspec.field(default_factory=lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
     """when the lock was acquired; CLOCK_BOOTTIME also counts time suspended, unlike the monotonic clock"""
 
     def append(self, records: Sequence[Record], *, sync: bool) -> bytes:

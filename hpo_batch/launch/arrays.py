@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec import structs
+
 from hpo_batch.errors import HpoBatchError, SlurmRefused, SubmissionUnknown, SubmitLimit
 from hpo_batch.files import write_atomic
 from hpo_batch.launch.environment import sbatch_environment
@@ -62,7 +64,7 @@ def submit_arrays(plan: Plan, submission: Submission, *, environ: Mapping[str, s
             continue
         rest.remove(array)
         log_pattern = LOG_OF_TASK if array.is_array else LOG_OF_JOB
-        submission = replace(submission, job_ids=(*submission.job_ids, job_id), log_pattern=log_pattern)
+        submission = structs.replace(submission, job_ids=(*submission.job_ids, job_id), log_pattern=log_pattern)
         write_submission(home, submission)
     return _settle(plan, submission, tasks=plan.tasks - rest.tasks, failure=failure)
 
@@ -96,7 +98,7 @@ def _settle(plan: Plan, submission: Submission, *, tasks: int, failure: HpoBatch
         raise _with_advice(failure) from failure
     workers = min(submission.asked, tasks * submission.workers_per_task)
     limit = "" if failure is None else str(failure)
-    submission = replace(submission, workers=workers, limit=limit, is_open=False)
+    submission = structs.replace(submission, workers=workers, limit=limit, is_open=False)
     write_submission(plan.home, submission)
     return submission
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError, SlurmError, StorageError, SubmissionUnknown
 from hpo_batch.launch.arrays import LOG_OF_JOB, LOG_OF_TASK, submit_arrays
@@ -68,7 +70,7 @@ def note_found(home: StudyHome, queue: Queue) -> None:
     for submission in read_submissions(home):
         ids = queue.job_ids.get(submission.id, submission.job_ids)
         if ids != submission.job_ids and not is_starting(submission):
-            write_submission(home, replace(submission, job_ids=ids, is_open=False))
+            write_submission(home, structs.replace(submission, job_ids=ids, is_open=False))
 
 
 def _create(plan: Plan, toml: str, predicted: bytes | None) -> None:
@@ -91,7 +93,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
     if plan.sweep.objective.snapshot:
         plan = replace(plan, workdir=_snapshot(plan, id))
         code["snapshot"] = f"{home.code.name}/{id}"
-    submission = replace(_submission(plan, id, environ), code=code, resumes=resumes)
+    submission = structs.replace(_submission(plan, id, environ), code=code, resumes=resumes)
     # before sbatch: if this process dies in between, the job can be traced back by its name
     write_submission(home, submission)
     try:
@@ -99,7 +101,7 @@ def _start(plan: Plan, id: str, environ: Mapping[str, str], resumes: int) -> Sub
     except SubmissionUnknown:
         raise
     except HpoBatchError as error:
-        write_submission(home, replace(submission, refused=str(error), is_open=False))
+        write_submission(home, structs.replace(submission, refused=str(error), is_open=False))
         put_back(home, markers)
         raise
     if plan.collects:
@@ -113,7 +115,7 @@ def _start_workers(plan: Plan, submission: Submission, environ: Mapping[str, str
     if not plan.is_local:
         return submit_arrays(plan, submission, environ=environ)
     job_ids = start_workers(plan, submission=submission.id, gpus=local_gpus(environ), environ=environ)
-    submission = replace(submission, job_ids=job_ids)
+    submission = structs.replace(submission, job_ids=job_ids)
     write_submission(plan.home, submission)
     return submission
 
@@ -136,7 +138,7 @@ def _submission(plan: Plan, id: str, environ: Mapping[str, str]) -> Submission:
     )
     if plan.is_local:
         return submission
-    return replace(
+    return structs.replace(
         submission,
         name=job_name(plan.home, id),
         cluster=BATCH.cluster(environ),

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import structs
+
 from hpo_batch.errors import HpoBatchError, UserError
 from hpo_batch.files import write_atomic
 from hpo_batch.journal.state import JournalState
@@ -23,6 +25,7 @@ from hpo_batch.scheduler.scheduler import JobCommand
 from hpo_batch.scheduler.tasks import TaskState
 from hpo_batch.store.home import Marker, StudyHome, make_folder
 from hpo_batch.store.submissions import Submission, workdir_of
+from hpo_batch.study import stop_rules
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.study.remaining import is_used_up
 from hpo_batch.sweep.controls import check_line
@@ -52,11 +55,11 @@ def add_collector(plan: Plan, submission: Submission, *, environ: Mapping[str, s
         small = collector_job(job, near=plan.workdir)
         path = home.slurm / f"{submission.id}_collector.sh"
         write_atomic(path, script(plan, small, submission))
-        return replace(
+        return structs.replace(
             submission, collector=BATCH.submit(JobCommand(argv=(str(path),), env=_environment(small, environ)))
         )
     except (HpoBatchError, OSError) as error:
-        return replace(submission, collector_refused=str(error))
+        return structs.replace(submission, collector_refused=str(error))
 
 
 def _environment(small: Job, environ: Mapping[str, str]) -> dict[str, str]:
@@ -147,10 +150,11 @@ def why_not(
         return f"there is a later submission ({later[-1].id}), by hand or with its own collector"
     if mine.resumes >= sweep.job.auto_resume:
         return f"already resumed {count(mine.resumes, 'time')} (job.auto_resume = {sweep.job.auto_resume})"
-    tripped = why_tripped(sweep, state)
+    rules = stop_rules.of_sweep(sweep)
+    tripped = why_tripped(rules, state)
     if tripped:
         return str(tripped)
-    if is_used_up(sweep, state):
+    if is_used_up(rules, state):
         return "every configuration was tried"
     if _told_to_end(state, id):
         return "a worker was told to stop (SIGTERM or a marker), and no other has taken over its trial"

@@ -33,6 +33,7 @@ from hpo_batch.store.sharing import check_ours
 from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.create import what_changes
 from hpo_batch.study.read import read_state
+from hpo_batch.study.stop_rules import of_sweep
 from hpo_batch.study.stopped import nothing_left
 from hpo_batch.study.translate import target_with_history
 from hpo_batch.sweep.difference import Change
@@ -154,7 +155,7 @@ def plan_for(request: Request, live_workers: Live | None) -> Plan:
             finished=finished,
             live_workers=live_workers.workers,
             on_hold=live_workers.on_hold,
-            nothing_left=nothing_left(home, state, sweep) if remaining and not change.against else None,
+            nothing_left=nothing_left(home, state, of_sweep(sweep)) if remaining and not change.against else None,
             not_counted=live_workers.not_counted,
             doubts=live_workers.doubts,
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from hpo_batch.errors import CommandMissing, SlurmError
 from hpo_batch.launch.facts import Note, Warned

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
+
 from hpo_batch.errors import UserError
-from hpo_batch.late import dataclass
 from hpo_batch.objective.placeholders import Template
 from hpo_batch.objective.variables import environment, placeholder_values
 from hpo_batch.records import Attempt, TrialRecord
@@ -30,8 +31,7 @@ _KEYWORDS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ByHand:
+class ByHand(Struct, frozen=True, kw_only=True):
     """Shell lines that run the trial again, outside the study."""
 
     lines: tuple[str, ...]
@@ -71,8 +71,7 @@ def shell_lines(
     return ByHand(lines=("( set -e", *lines, ")"), notes=tuple(notes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Folder:
+class _Folder(Struct, frozen=True, kw_only=True):
     """Where the trial writes: ``$dir`` in the shell, ``name`` in our texts until they are quoted."""
 
     name: str

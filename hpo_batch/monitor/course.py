@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from msgspec import Struct
+
 from hpo_batch.journal.attempt_intervals import spans
 from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 
 MOST_POINTS: Final = 120
 NEWEST: Final = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class EndedTrial:
+class EndedTrial(Struct, frozen=True, kw_only=True):
     """A trial that has ended."""
 
     number: int

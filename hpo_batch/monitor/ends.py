@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from hpo_batch import processes
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.scheduler.tasks import ArrayTask, QueueRow, TaskState
 from hpo_batch.store.home import StudyHome
@@ -57,8 +58,7 @@ _AT_WORK = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] ")
 NO_LOG: Final = "no log: its node may not see the study's directory, or SLURM never started it"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dead:
+class Dead(Struct, frozen=True, kw_only=True):
     """Workers, or array tasks of several, that ended for one reason on one node."""
 
     why: str
@@ -137,8 +137,7 @@ def true_reason(lines: Iterable[str]) -> str:
     return exception or (SILENT_DEATH if _AT_WORK.match(last) else last)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _End:
+class _End(Struct, frozen=True, kw_only=True):
     task: str
     node: str
     why: str

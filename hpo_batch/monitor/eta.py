@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any, Final
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 # ended trials below which there is no estimate: two give a spread with one degree of freedom, which says nothing
 LEAST: Final = 3
@@ -21,8 +21,7 @@ LEAST: Final = 3
 QUANTILE: Final = 1.28
 
 
-@dataclass(frozen=True, kw_only=True)
-class Eta:
+class Eta(Struct, frozen=True, kw_only=True):
     """A range of seconds from now; None if unknown, with the reason in ``why_unknown``."""
 
     low_s: float | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
+
+import msgspec
 
 from hpo_batch.journal.attributes import ADOPTED
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.by_hand import ByHand, shell_lines
 from hpo_batch.monitor.output import last_lines, streams, worker_log
 from hpo_batch.monitor.reader import load_state, trial_numbers
@@ -37,8 +37,7 @@ ENDINGS: Final = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptStory:
+class AttemptStory(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt."""
 
     number: int
@@ -67,8 +66,7 @@ class AttemptStory:
     """its worker's log; empty if it is gone"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Explanation:
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     study: str
     number: int
     name: str | None
@@ -97,7 +95,7 @@ class Explanation:
     by_hand: ByHand
 
     def as_json(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **msgspec.to_builtins(self)}
 
 
 def explain(home: StudyHome, *trials: str) -> list[Explanation]:

@@ -8,17 +8,20 @@ failures and twice the rate of elsewhere. Cuts depend on the values tried, not o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hpo_batch.journal.attempt_intervals import Span
+from hpo_batch.journal.columns import param_columns
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Reason, Value
-from hpo_batch.store.nodes import chance_of_share, host_of
+from hpo_batch.store.nodes import chance_of_share
 
 # for all regions together: `status` is looked at many times, and a false alarm costs trust
 LEVEL: Final = 0.01
@@ -35,10 +38,11 @@ SHOWN: Final = 2
 NODE: Final = "node"
 SUBSTITUTES: Final = frozenset(reason.value for reason in Reason)
 Column: TypeAlias = Sequence[Value | None]
+# a relation and a value: a region of a parameter
+Cut: TypeAlias = tuple[str, Value]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Region:
+class Region(Struct, frozen=True, kw_only=True):
     """Where failures of one cause cluster."""
 
     parameter: str
@@ -65,8 +69,7 @@ class Region:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailureGroup:
+class FailureGroup(Struct, frozen=True, kw_only=True):
     """Failures of one cause."""
 
     reason: str
@@ -94,10 +97,13 @@ def group(state: JournalState, spans: Sequence[Span]) -> tuple[FailureGroup, ...
     # an attempt given back at the time limit is not a failure
     attempts.pop(Reason.TIME_LIMIT.value, None)
     found = []
-    regions = _regions(state, {reason: set(numbers) for reason, numbers in trials.items() if len(numbers) >= LEAST})
+    hosts = {span.trial: span.host for span in spans}  # the newest attempt of a trial comes last
+    regions = _regions(
+        state, hosts, {reason: set(numbers) for reason, numbers in trials.items() if len(numbers) >= LEAST}
+    )
     for reason in sorted({*trials, *attempts}, key=lambda r: (-len(trials.get(r, ())), -attempts[r], r)):
         numbers = trials.get(reason, [])
-        nodes = Counter(host for host in (host_of(state.trials[n]) for n in numbers) if host is not None)
+        nodes = Counter(hosts[number] for number in numbers if number in hosts)
         found.append(
             FailureGroup(
                 reason=reason,
@@ -111,26 +117,35 @@ def group(state: JournalState, spans: Sequence[Span]) -> tuple[FailureGroup, ...
     return tuple(found)
 
 
-def _regions(state: JournalState, failed: Mapping[str, set[int]]) -> dict[str, tuple[Region, ...]]:
-    """Regions by cause that chance does not explain, the clearest first, at most one per parameter."""
+def _regions(
+    state: JournalState, hosts: Mapping[int, str], failed: Mapping[str, set[int]]
+) -> dict[str, tuple[Region, ...]]:
+    """Regions by cause that chance does not explain, the clearest first, at most one per parameter.
+
+    Args:
+        hosts: by number of the trial.
+        failed: by cause, numbers of the trials.
+    """
     if not failed:
         return {}
     ended = [state.trials[number] for _, number in state.endings[-LOOK_BACK:]]
     ended = [
         trial for trial in ended if trial.attempt
     ]  # without an attempt it took another trial's result and never ran
-    columns = _columns(ended)
-    candidates = [(name, *cut) for name, column in columns.items() for cut in _cuts(column)]
-    looked_at = len(candidates) * len(failed)
+    columns = _columns(ended, hosts)
+    cuts = {name: list(_cuts(column)) for name, column in columns.items()}
+    inside = {name: _counts(column, cuts[name]) for name, column in columns.items()}
+    looked_at = sum(map(len, cuts.values())) * len(failed)
     found: dict[str, tuple[Region, ...]] = {}
     for reason, numbers in failed.items():
-        is_failed = [trial.number in numbers for trial in ended]
+        rows = [row for row, trial in enumerate(ended) if trial.number in numbers]
         regions = []
-        for name, relation, value in candidates:
-            inside = [_holds(v, relation, value) for v in columns[name]]
-            region = _region(name, relation, value, inside=inside, failed=is_failed, looked_at=looked_at)
-            if region is not None:
-                regions.append(region)
+        for name, column in columns.items():
+            failed_in = _counts([column[row] for row in rows], cuts[name])
+            for cut, *counts in zip(cuts[name], failed_in, inside[name], strict=True):
+                region = _region(name, cut, *counts, failed=len(rows), ended=len(ended), looked_at=looked_at)
+                if region is not None:
+                    regions.append(region)
         best: dict[str, Region] = {}
         for region in sorted(regions, key=lambda r: (r.p, -r.failed)):
             best.setdefault(region.parameter, region)
@@ -138,55 +153,71 @@ def _regions(state: JournalState, failed: Mapping[str, set[int]]) -> dict[str, t
     return found
 
 
-def _columns(trials: Sequence[ScannedTrial]) -> dict[str, Column]:
+def _columns(trials: Sequence[ScannedTrial], hosts: Mapping[int, str]) -> dict[str, Column]:
     """Values by parameter, for each that varied (derived ones excluded), and the nodes."""
-    rows = [trial.params for trial in trials]
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns: dict[str, Column] = {name: [row.get(name) for row in rows] for name in names if name != NODE}
-    columns[NODE] = [host_of(trial) for trial in trials]
-    return {name: column for name, column in columns.items() if len({(type(v), v) for v in column}) > 1}
+    columns: dict[str, Column] = {name: column for name, column in param_columns(trials).items() if name != NODE}
+    columns[NODE] = [hosts.get(trial.number) for trial in trials]
+    return {name: column for name, column in columns.items() if _varies(column)}
 
 
-def _cuts(column: Column) -> Iterator[tuple[str, Value]]:
+def _varies(column: Column) -> bool:
+    return any(type(value) is not type(column[0]) or value != column[0] for value in column)
+
+
+def _distinct(column: Column) -> list[Value | None]:
+    if len(set(map(type, column))) == 1:
+        return list(dict.fromkeys(column))
+    # with types, because 1 == 1.0 == True
+    return list({(type(value), value): value for value in column}.values())
+
+
+def _cuts(column: Column) -> Iterator[Cut]:
     """The regions of one parameter: each value if there are few, and the upper and lower parts of numbers."""
-    values = {(type(value), value): value for value in column if value is not None}
-    numeric = all(kind in (int, float) for kind, _ in values)
-    if not numeric or len(values) <= FEW:
-        yield from (("==", value) for value in values.values())
-    if not numeric or len(values) < 2:
+    values = [value for value in _distinct(column) if value is not None]
+    is_numeric = {*map(type, values)} <= {int, float}  # bool is no number here
+    if not is_numeric or len(values) <= FEW:
+        yield from (("==", value) for value in values)
+    if not is_numeric or len(values) < 2:
         return
-    ordered = sorted(float(value) for value in values.values())
     if len(values) > FEW:
-        tried = sorted(float(value) for value in column if value is not None)
-        ordered = sorted({tried[len(tried) * quarter // 4] for quarter in (1, 2, 3)} - {tried[0]})
+        tried = _ordered(column)
+        cuts = sorted({tried[len(tried) * quarter // 4] for quarter in (1, 2, 3)} - {tried[0]})
     else:
-        ordered = ordered[1:]
-    exact = {float(value): value for value in values.values()}
-    for cut in ordered:
-        yield ">=", exact[cut]
-        yield "<", exact[cut]
+        cuts = _ordered(values)[1:]
+    for cut in cuts:
+        yield ">=", cut
+        yield "<", cut
 
 
-def _holds(value: Value | None, relation: str, bound: Value) -> bool:
-    if value is None:
-        return False
-    if relation == "==":
-        return type(value) is type(bound) and value == bound
-    is_above = float(value) >= float(bound)
-    return is_above if relation == ">=" else not is_above
+def _ordered(numbers: Column) -> list[float]:
+    return sorted(cast(list[float], [value for value in numbers if value is not None]))
+
+
+def _counts(column: Column, cuts: Sequence[Cut]) -> list[int]:
+    """How many of the values each region holds."""
+    relations = {relation for relation, _ in cuts}
+    equal = Counter((type(value), value) for value in column) if "==" in relations else Counter()
+    ordered = _ordered(column) if relations - {"=="} else []
+
+    def count(relation: str, bound: Value) -> int:
+        if relation == "==":
+            return equal[type(bound), bound]
+        below = bisect_left(ordered, cast(float, bound))
+        return below if relation == "<" else len(ordered) - below
+
+    return [count(*cut) for cut in cuts]
 
 
 def _region(
-    name: str, relation: str, value: Value, *, inside: Sequence[bool], failed: Sequence[bool], looked_at: int
+    name: str, cut: Cut, failed_in: int, ended_in: int, *, failed: int, ended: int, looked_at: int
 ) -> Region | None:
-    ended_in, all_failed = sum(inside), sum(failed)
-    failed_in = sum(map(min, inside, failed))
-    ended_out, failed_out = len(inside) - ended_in, all_failed - failed_in
+    ended_out, failed_out = ended - ended_in, failed - failed_in
     if failed_in < LEAST or ended_out == 0 or failed_in * ended_out < TIMES * failed_out * ended_in:
         return None
-    p = looked_at * chance_of_share(failed_in, ended_in, all_failed, len(inside))
+    p = looked_at * chance_of_share(failed_in, ended_in, failed, ended)
     if p > LEVEL:
         return None
+    relation, value = cut
     return Region(
         parameter=name,
         relation=relation,

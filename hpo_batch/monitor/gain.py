@@ -16,11 +16,12 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Final
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Counts
 from hpo_batch.text.numbers import number
 
@@ -37,8 +38,7 @@ STEPS: Final = 80
 FEWEST_OF_TAIL: Final = 5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """How the tail is estimated."""
 
     newest: float
@@ -64,7 +64,7 @@ Of 25 refined sweeps of two tables and 40 drawn problems (benchmarks/predictions
 20 with it; with 0.4 in 18, with 0.65 in 21"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # as all that reports print: findings/report_json.py reads its fields
 class Gain:
     """What so many more trials would gain on the best so far, in the metric's unit; above 0 is better."""
 
@@ -99,8 +99,7 @@ def gain_text(gain: Gain, metric: str, *, planned: bool) -> str:
     return f"{which} would improve {metric} with a chance of {chance}, by at most {high} in 9 of 10 cases"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outlook:
+class Outlook(Struct, frozen=True, kw_only=True):
     """What ``status`` says of further trials."""
 
     gain: Gain
@@ -196,8 +195,7 @@ def _ceiling(values: Sequence[float], *, maximize: bool) -> float:
     return 0.0 if min(values) >= 0 else math.inf
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Tail:
+class _Tail(Struct, frozen=True, kw_only=True):
     """What one further trial gives, greater is better."""
 
     values: Sequence[float]

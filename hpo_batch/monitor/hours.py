@@ -7,11 +7,12 @@ the same. Without GPUs, the sums are hours of workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from hpo_batch.journal.attempt_intervals import Span
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.workers import WorkerStatus
 from hpo_batch.records import TrialState
 from hpo_batch.scheduler.gpu_request import gpu_request
@@ -20,8 +21,7 @@ from hpo_batch.store.frozen import setting
 HOUR_S: Final = 3600.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hours:
+class Hours(Struct, frozen=True, kw_only=True):
     """GPU hours (hours of workers, if there are no GPUs) by their outcome."""
 
     unit: str
@@ -54,8 +54,7 @@ class Hours:
         return {**asdict(self), "used": self.used, "wasted": self.wasted}
 
 
-@dataclass(kw_only=True)
-class _Life:
+class _Life(Struct, kw_only=True):
     """The time of one worker: from its first attempt to the end of its last, and how much of that it worked."""
 
     gpus: float

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.attempt_intervals import Span, spans
 from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.monitor import hours
 from hpo_batch.monitor.listed import SCHEMA_VERSION
 from hpo_batch.monitor.reader import load_state
@@ -39,8 +40,7 @@ MOST_STUDIES: Final = 1000
 """of a line: it is a circle by then, or written by a program that went wrong"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """One study of a line."""
 
     study: str
@@ -64,8 +64,7 @@ class Link:
     unreadable: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Branch:
+class Branch(Struct, frozen=True, kw_only=True):
     """A study in the tree of a logs directory."""
 
     link: Link
@@ -83,8 +82,7 @@ class Branch:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Read:
+class _Read(Struct, frozen=True, kw_only=True):
     """A study as it lies on disk."""
 
     home: StudyHome

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.status import best_trial
 from hpo_batch.records import Counts, TrialRecord
 from hpo_batch.store.home import StudyHome
@@ -16,8 +17,7 @@ SCHEMA_VERSION: Final = 1
 """of ``as_json`` here and of ``lineage.Branch`` (docs/status-json.md); new keys do not change it"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """One line of ``list``."""
 
     study: str

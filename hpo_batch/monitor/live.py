@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hpo_batch import processes
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import last_lines
 from hpo_batch.monitor.queue import Queue, ask, coming
 from hpo_batch.monitor.reader import load_state, newest_beginnings
@@ -40,8 +41,7 @@ MOST_NAMED = 8
 USUAL_MEMORY_S = 300.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Live:
+class Live(Struct, frozen=True, kw_only=True):
     """Workers of one study that run or will run."""
 
     workers: int
@@ -64,8 +64,7 @@ class Live:
     """sentences: what SLURM does not show, and what was assumed instead"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalWorker:
+class LocalWorker(Struct, frozen=True, kw_only=True):
     """A worker outside SLURM."""
 
     name: str

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Final
 
+from msgspec import Struct
+
 from hpo_batch.errors import CommandMissing, HpoBatchError
-from hpo_batch.late import dataclass
 from hpo_batch.processes import is_dead_here
 from hpo_batch.scheduler.registry import BATCH
 from hpo_batch.scheduler.scheduler import ANSWER_S, SUBMIT_S
@@ -30,8 +30,7 @@ SACCT_TIMEOUT_S: Final = 30.0
 STARTING_S = 2 * SUBMIT_S
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hidden:
+class Hidden(Struct, frozen=True, kw_only=True):
     """Why SLURM may show no job of a submission, though some may be there."""
 
     why: str
@@ -39,15 +38,14 @@ class Hidden:
     """it belongs to another cluster, so that its absence here proves nothing"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Queue:
+class Queue(Struct, frozen=True, kw_only=True):
     """Jobs of submissions, found by recorded ids and by name."""
 
     rows: Mapping[ArrayTask, QueueRow]
     """tasks, including recently ended ones; each once, even if several submissions name it"""
     job_ids: Mapping[str, tuple[str, ...]]
     """by submission: recorded ids, then those found by name"""
-    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    hidden: Mapping[str, Hidden] = {}
     """by submission, for those of whose jobs SLURM shows none, neither pending nor ended"""
 
     def of(self, submission: Submission) -> dict[ArrayTask, QueueRow]:
@@ -125,16 +123,15 @@ def _ids(submission: Submission, rows: Mapping[ArrayTask, QueueRow]) -> tuple[st
     return tuple(dict.fromkeys((*submission.job_ids, *map(str, found))))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """SLURM's answer, or why there is none."""
 
     asked: float
     """seconds since the epoch"""
-    rows: Mapping[ArrayTask, QueueRow] = field(default_factory=dict)
-    job_ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: Mapping[ArrayTask, QueueRow] = {}
+    job_ids: Mapping[str, tuple[str, ...]] = {}
     """by submission, including lost ids that were found by name"""
-    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    hidden: Mapping[str, Hidden] = {}
     """by submission, for those of whose jobs SLURM shows none"""
     unseen: str = ""
     """why there is no answer"""

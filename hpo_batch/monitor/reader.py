@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hpo_batch.errors import HpoBatchError, JournalCorrupt, StorageError, UserError
+from hpo_batch.errors import JournalCorrupt, StorageError, UserError
 from hpo_batch.journal.attempt_intervals import Span, spans, spans_of
 from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState, StudyTrials
@@ -163,24 +163,21 @@ class StudyHistory(StudyReader):
             self._files, self._files_at = of_study(self.home, self.state, frozen), now
         return self._files
 
-    def stopped(self, *, is_sure: bool) -> Stopped | None:
+    def stopped(self, frozen: Mapping[str, Any] | None, *, is_sure: bool) -> Stopped | None:
         """Why no worker runs, updated only if something has happened.
 
         Args:
+            frozen: the sweep; None if it cannot be read.
             is_sure: whether it is certain that none runs. If not, only what would stop workers is a reason.
         """
         counts = self.state.counts()
         if not counts.remaining:
             return None
-        # these load the schema of sweeps, which takes as long as reading a journal of 1,000 trials
-        from hpo_batch.study import read, stopped
+        from hpo_batch.study import stopped  # with the expressions of spaces, which running studies do not need
 
         now = (counts, len(self.state.endings), self.state.revision, self.state.armed, *self.home.markers())
         if now != self._stopped_at:
-            sweep = None
-            with contextlib.suppress(HpoBatchError):
-                sweep = read.read_revision(self.home, self.state)
-            self._stopped, self._stopped_at = stopped.why_stopped(self.home, self.state, sweep), now
+            self._stopped, self._stopped_at = stopped.why_frozen_stopped(self.home, self.state, frozen), now
         if self._stopped is not None and self._stopped.why is stopped.Why.NO_WORKER and not is_sure:
             return None
         return self._stopped

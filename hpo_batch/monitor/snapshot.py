@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
+
 from hpo_batch.journal.attempt_intervals import Span
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.queue import Answer
 from hpo_batch.monitor.reader import StudyHistory
 from hpo_batch.monitor.workers import Workers, WorkerStatus, find_workers
@@ -25,8 +26,7 @@ NOT_ASKED: Final = "not asked"
 LEASE_S: Final = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """One study at one moment."""
 
     home: StudyHome

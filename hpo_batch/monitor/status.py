@@ -10,9 +10,11 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from hpo_batch.errors import StorageError
 from hpo_batch.journal.attempt_intervals import Span
@@ -20,7 +22,6 @@ from hpo_batch.journal.decode import isolated
 from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.pareto import front_trials
 from hpo_batch.journal.state import JournalState, no_collections
-from hpo_batch.late import dataclass
 from hpo_batch.monitor import eta, hours
 from hpo_batch.monitor.course import EndedTrial, best_so_far
 from hpo_batch.monitor.course import newest as newest_ended
@@ -59,8 +60,7 @@ ASK_SLURM_EVERY_S: Final = 60.0
 MOST_LOOKED_AT: Final = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyStatus:
+class StudyStatus(Struct, frozen=True, kw_only=True):
     name: str
     path: str
     metric: str
@@ -286,7 +286,7 @@ def make_status(snapshot: Snapshot, study: StudyHistory, charged: Sequence[Accou
         markers=home.markers(),
         slurm=snapshot.slurm,
         unseen=snapshot.unseen,
-        stopped=None if snapshot.live else study.stopped(is_sure=snapshot.slurm != UNSEEN),
+        stopped=None if snapshot.live else study.stopped(snapshot.frozen, is_sure=snapshot.slurm != UNSEEN),
     )
 
 

@@ -7,14 +7,14 @@ import contextlib
 import os
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import field
 from pathlib import Path
 from typing import IO, Final, TypeAlias
+
+from msgspec import Struct
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import open_regular
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.output import about_trial, has_output, last_lines, size, streams, worker_log
 from hpo_batch.monitor.reader import StudyReader
 from hpo_batch.records import Attempt, TrialRecord
@@ -32,8 +32,7 @@ LAST_LINES: Final = 40
 PIECE: Final = 1 << 20
 
 
-@dataclass(frozen=True, kw_only=True)
-class Note:
+class Note(Struct, frozen=True, kw_only=True):
     """A line of ours about the output."""
 
     text: str
@@ -41,8 +40,7 @@ class Note:
     """the file that the texts after this note are from"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Text:
+class Text(Struct, frozen=True, kw_only=True):
     """A piece of what was printed, unchanged: it may contain escape sequences. It ends with a line where possible."""
 
     text: str
@@ -94,12 +92,11 @@ def worker_output(study: StudyReader, number: int, *, attempt: int | None = None
         yield from _pieces(path)
 
 
-@dataclass(kw_only=True)
-class _Progress:
+class _Progress(Struct, kw_only=True):
     """How far the files of an attempt have been read."""
 
     attempt: int
-    read: dict[Path, int] = field(default_factory=dict)
+    read: dict[Path, int] = {}
     """bytes"""
     last: Path | None = None
     """the file that was read last: a note announces a change to the other one"""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hpo_batch.journal.attributes import AttemptEnd, AttemptFacts, attempt_attr, ended_attr
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 
 MOST: Final = 500
 """newest ended attempts that are looked at: decoding them takes 5 ms"""
@@ -20,8 +21,7 @@ THROTTLED: Final = 0.1
 """share of the samples with reduced clocks from which a trial counts as throttled"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialUsage:
+class TrialUsage(Struct, frozen=True, kw_only=True):
     """Of the newest ended attempts. None: unknown."""
 
     attempts: int

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
 from typing import Final
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.monitor.reader import StudyReader
 from hpo_batch.monitor.snapshot import UNSEEN
 from hpo_batch.monitor.status import ASK_SLURM_EVERY_S, StudyStatus, View
@@ -54,12 +54,11 @@ def wait_for_workers(homes: Sequence[StudyHome], *, tell: Callable[[str], None])
             time.sleep(LOOK_EVERY_S)
 
 
-@dataclass(kw_only=True)
-class Patience:
+class Patience(Struct, kw_only=True):
     """What was observed while waiting."""
 
     empty: int = 0
-    told: set[str] = field(default_factory=set)
+    told: set[str] = set()
 
     def goes_on(self, statuses: Sequence[StudyStatus]) -> bool:
         """Whether to keep waiting: a worker runs, will run, may run unseen, or is held and may be released."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
 from hpo_batch import processes
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.monitor.queue import Answer
 from hpo_batch.records import Owner, TrialState
 from hpo_batch.scheduler.registry import BATCH
@@ -30,8 +31,7 @@ SILENT = "silent"
 JUST_STARTED_S = 60.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerStatus:
+class WorkerStatus(Struct, frozen=True, kw_only=True):
     """A worker that was started and, as far as can be told, has not ended."""
 
     worker: str
@@ -88,16 +88,14 @@ class WorkerStatus:
         return {**asdict(self), "live": self.live, "will_work": self.will_work}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workers:
+class Workers(Struct, frozen=True, kw_only=True):
     there: tuple[WorkerStatus, ...]
     abandoned: tuple[int, ...]
     """running trials whose workers are gone: the next worker takes them over"""
     unseen: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Running:
+class _Running(Struct, frozen=True, kw_only=True):
     """A running trial, according to its claim."""
 
     number: int
@@ -185,7 +183,7 @@ def _running_trials(state: JournalState) -> dict[str, list[_Running]]:
 
 
 def _owner(facts: Mapping[str, Any]) -> Owner:
-    known = {name: facts[name] for name in Owner.__dataclass_fields__ if name in facts}
+    known = {name: facts[name] for name in Owner.__struct_fields__ if name in facts}
     if facts.get("fused", 1) > 1 and known.get("gpu_count") is not None:
         known["gpu_count"] *= facts["fused"]  # the claim has the trial's part
     return Owner(**{"pid": 0, "start": 0, "boot": "", **known, "gpus": tuple(facts.get("gpus", ()))})

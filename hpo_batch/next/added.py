@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
+
 from hpo_batch.space.draw import at_random
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, Searched, same
 from hpo_batch.space.space import N_PARAMS, Space
@@ -43,9 +45,9 @@ def _added(old: Parameter, new: Searched) -> Iterator[tuple[Parameter, str]]:
     elif isinstance(old, Integer | Real) and isinstance(new, Integer | Real):
         step = new.step or 0
         if new.high > old.high:
-            yield replace(new, low=old.high + step), f"above {label(old.high)}"  # type: ignore[arg-type]
+            yield structs.replace(new, low=old.high + step), f"above {label(old.high)}"
         if new.low < old.low:
-            yield replace(new, high=old.low - step), f"below {label(old.low)}"  # type: ignore[arg-type]
+            yield structs.replace(new, high=old.low - step), f"below {label(old.low)}"
 
 
 def _has_valid(space: Space, parameter: str) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
+
+from msgspec import structs
 
 from hpo_batch.records import Value, is_number
 from hpo_batch.space.declaration import LARGEST_INTEGER
@@ -160,7 +162,7 @@ def _more_choices(parameter: Choices, side: str) -> Widened | str:
         rest = (own,) * len(more)
         weights = (*rest, *parameter.weights) if at_front else (*parameter.weights, *rest)
     values = (*reversed(more), *parameter.values) if at_front else (*parameter.values, *more)
-    return Widened(parameter=replace(parameter, values=values, weights=weights), end=more[-1], capped=capped)
+    return Widened(parameter=structs.replace(parameter, values=values, weights=weights), end=more[-1], capped=capped)
 
 
 def _next_of_pattern(parameter: Choices, side: str) -> tuple[Value, str] | str:
@@ -196,7 +198,7 @@ def only(parameter: Choices, kept: Sequence[Value]) -> Parameter:
         return Fixed(name=parameter.name, value=kept[0], when=parameter.when, before=parameter.before)
     places = [i for i, value in enumerate(parameter.values) if value in kept]
     weights = None if parameter.weights is None else tuple(parameter.weights[i] for i in places)
-    return replace(
+    return structs.replace(
         parameter,
         values=tuple(parameter.values[i] for i in places),
         weights=weights if weights is None or sum(weights) > 0 else None,

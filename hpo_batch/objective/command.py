@@ -23,6 +23,7 @@ from hpo_batch.errors import CommandMissing, UserError
 from hpo_batch.files import unlink_if_empty
 from hpo_batch.objective.command_processes import CommandProcesses
 from hpo_batch.objective.inbox import Inbox
+from hpo_batch.objective.labels import Label
 from hpo_batch.objective.memory import oom_kills
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.outcome import RACE_S, STOP_SIGNALS, Ended, is_signal, of_exit
@@ -49,6 +50,8 @@ class CommandObjective:
     wanted: Wanted
     cwd: Path | None = None
     env: Mapping[str, str]
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    """of the numbers to look for in its output, by metric"""
     graces: Graces = field(default_factory=Graces)
     poll_s: float = 0.2
     """seconds between two checks of the running command"""
@@ -67,7 +70,7 @@ class CommandObjective:
             with contextlib.suppress(FileNotFoundError):
                 (folder / STOP).unlink()
             stderr_start = size_of(folder / "stderr")
-            inbox = Inbox(trial, folder)
+            inbox = Inbox(trial, folder, self.labels)
             argv = self.template.fill(trial.params, facts)
             oom_kills_before = oom_kills()
             process = self._start(argv, trial, facts)
@@ -88,7 +91,8 @@ class CommandObjective:
         stderr = _last_bytes(folder / "stderr", stderr_start)
         inbox.mention_unread(folder / "stderr")
         killed = 0 if oom_kills_before is None else (oom_kills() or oom_kills_before) - oom_kills_before
-        ended = _ended(code, stop, inbox, stderr=stderr, oom_kills=killed)
+        sought = {name: label.text for name, label in self.labels.items()}
+        ended = _ended(code, stop, inbox, stderr=stderr, oom_kills=killed, sought=sought)
         try:
             outcome = of_exit(ended, wanted=self.wanted, progress=replace(trial.progress, stopping=reason))
         finally:
@@ -153,7 +157,9 @@ def _facts(trial: Trial, folder: Path, checkpoint: Path) -> dict[str, str]:
     )
 
 
-def _ended(code: int, stop: StopEscalation, inbox: Inbox, *, stderr: str, oom_kills: int) -> Ended:
+def _ended(
+    code: int, stop: StopEscalation, inbox: Inbox, *, stderr: str, oom_kills: int, sought: Mapping[str, str]
+) -> Ended:
     return Ended(
         code=code,
         sent=frozenset(stop.sent),
@@ -164,6 +170,8 @@ def _ended(code: int, stop: StopEscalation, inbox: Inbox, *, stderr: str, oom_ki
         odd=inbox.odd,
         torn=inbox.torn,
         final=inbox.final,
+        found=inbox.numbers.metrics,
+        sought=sought,
         wrong=inbox.wrong,
         stderr=stderr,
         oom_kills=oom_kills,

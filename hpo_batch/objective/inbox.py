@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from hpo_batch.files import append_text
-from hpo_batch.objective.tail import RESULT, Printed, Tail, parse_metrics, size_of
+from hpo_batch.objective.labels import Label, Numbers
+from hpo_batch.objective.tail import RESULT, Printed, Tail, parse_metrics, shown_text, size_of
 from hpo_batch.objective.trial import Trial
 from hpo_batch.objective.variables import REPORTED
 from hpo_batch.records import Complete, GivenBack, Outcome
@@ -14,16 +16,21 @@ from hpo_batch.store.attempt_folder import STREAMS
 
 
 class Inbox:
-    """Forwards a command's steps to its trial, and keeps its results and unreadable lines."""
+    """Forwards a command's steps to its trial, and keeps its results and unreadable lines.
 
-    def __init__(self, trial: Trial, folder: Path) -> None:
+    Args:
+        labels: of the numbers to look for in its output, by metric.
+    """
+
+    def __init__(self, trial: Trial, folder: Path, labels: Mapping[str, Label]) -> None:
         self._trial = trial
         self._copy = trial.metrics_file
         self._copy_start = size_of(self._copy)
         self._is_new = size_of(folder / REPORTED) == 0
         self._reports = Tail(folder / REPORTED)
         # both streams: Python's logging writes to stderr, Hydra's configuration of it to stdout
-        self._streams = [Tail(folder / stream, having=RESULT) for stream in STREAMS]
+        self.numbers = Numbers(labels)
+        self._streams = [Tail(folder / stream, having=(*RESULT, *self.numbers.markers)) for stream in STREAMS]
         self._unread: list[bytes] = []
         self._steps = 0
         self._has_others = False
@@ -53,6 +60,10 @@ class Inbox:
         for stream in self._streams:
             for text in stream.read(to_end=to_end, unended=is_whole):
                 self.printed.take(text)
+                if any(marker in text for marker in self.numbers.markers):
+                    self.numbers.take(shown_text(text))
+        for step, metrics in self.numbers.steps(to_end=to_end):
+            self._trial.report(step, metrics)
         if any(stream.dropped_having for stream in self._streams):
             self.printed.unread = "(a line of more than a megabyte with RESULT in it)"
 

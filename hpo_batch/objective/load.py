@@ -21,6 +21,7 @@ from hpo_batch.errors import UserError
 from hpo_batch.extras import EXTRAS, install, require
 from hpo_batch.objective.command import CommandObjective
 from hpo_batch.objective.function import FunctionObjective
+from hpo_batch.objective.labels import Label
 from hpo_batch.objective.metrics import Wanted
 from hpo_batch.objective.placeholders import Template, split
 from hpo_batch.objective.trial import Trial
@@ -63,7 +64,8 @@ def load(objective: schema.Objective, *, metrics: tuple[str, ...], computed: Map
         return FunctionObjective(function=function, wanted=wanted)
     assert objective.command is not None
     template = Template.parse(objective.command)
-    return CommandObjective(template=template, wanted=wanted, cwd=cwd, env=dict(objective.env))
+    labels = {name: Label.parse(text) for name, text in objective.printed.items()}
+    return CommandObjective(template=template, wanted=wanted, cwd=cwd, env=dict(objective.env), labels=labels)
 
 
 def import_function(spec: str, *, cwd: Path | None = None) -> Callable[..., Any]:

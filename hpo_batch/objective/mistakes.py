@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import UserError
+from hpo_batch.objective.labels import STEP, Label
 from hpo_batch.objective.placeholders import (
     BUILT_IN,
     LISTS,
@@ -51,6 +52,7 @@ def mistakes(sweep: Sweep) -> list[str]:
     objective = sweep.objective
     names = {p.name for p in sweep.space.parameters} | set(sweep.space.derived)
     in_env = [f"objective.{text}" for text in _env_mistakes(objective, names, ranks=sweep.job.ranks)]
+    in_env += [f"objective.{text}" for text in _printed_mistakes(objective)]
     if objective.command is None:
         return in_env
     optional = {p.name for p in sweep.space.parameters if p.when is not None}
@@ -75,6 +77,19 @@ def doubts(sweep: Sweep) -> list[str]:
     if objective.command is not None:
         warnings += _command_doubts(sweep, objective)
     return [f"objective.{text}" for text in warnings]
+
+
+def _printed_mistakes(objective: Objective) -> Iterator[str]:
+    if objective.printed and objective.command is None:
+        yield "printed is for commands; a function returns its result"
+        return
+    for name, text in objective.printed.items():
+        try:
+            Label.parse(text)
+        except UserError as error:
+            yield f"printed.{name}: {error}"
+    if objective.printed.keys() == {STEP}:
+        yield "printed has a step and no metric"
 
 
 def _env_mistakes(objective: Objective, names: set[str], *, ranks: int) -> Iterator[str]:
@@ -138,12 +153,14 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
         words, used = split(objective.command), placeholders(objective.command)
     except UserError:
         return
-    texts = {word: _script(word, objective.cwd) for word in words[:4]}
+    names = [_file_of(word) if i and words[i - 1] == "-m" else word for i, word in enumerate(words[:4])]
+    texts = {name: _script(name, objective.cwd) for name in names}
     script, text = next(((word, text) for word, text in texts.items() if text), ("", ""))
     yield from _hydra_doubts(words, used, script, text, objective.cwd)
     yield from _hyphen_doubts(sweep, used, script, text)
     yield from _unused_doubts(sweep, used, text)
-    yield from _report_doubts(used, script, text)
+    if not objective.printed:
+        yield from _report_doubts(words, used, script, text)
     for i, word in enumerate(words):
         if i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]):
             continue
@@ -197,10 +214,11 @@ def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
         yield f"command: it does not get {some}, unless it reads $HPO_BATCH_PARAMS"
 
 
-def _report_doubts(used: set[str], script: str, text: str) -> Iterator[str]:
+def _report_doubts(words: Sequence[str], used: set[str], script: str, text: str) -> Iterator[str]:
     """A script that looks as if no result came from it, as before anybody has told it of hpo-batch."""
     ways = ("RESULT", "hpo_batch", "METRICS_FILE")
-    if script.endswith(".py") and text and "metrics_file" not in used and not any(way in text for way in ways):
+    is_told = any(way in part for part in (text, *words) for way in ways)  # a word may add a callback of ours
+    if script.endswith(".py") and text and "metrics_file" not in used and not is_told:
         yield (
             f"command: {script} reports no result, unless a module that it imports does: call hpo_batch.report, or "
             "print a line 'RESULT: name=value'"
@@ -209,6 +227,11 @@ def _report_doubts(used: set[str], script: str, text: str) -> Iterator[str]:
 
 def _program(words: Sequence[str]) -> str:
     return Path(words[0]).name if words else ""
+
+
+def _file_of(module: str) -> str:
+    """The file of ``python -m package.module``."""
+    return module.replace(".", "/") + ".py"
 
 
 def _script(word: str, cwd: str | None) -> str:

@@ -50,6 +50,10 @@ _HOST_MEMORY = re.compile(
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
 # raised in a function when a child process has died, such as a data loader
 _CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
+_TRACEBACK: Final = "Traceback (most recent call last)"
+_EXCEPTION = re.compile(r"(?:\w{1,80}\.){0,20}\w{0,80}(?:Error|Exception|Exit|Interrupt)(?::|$)")
+_ERROR = re.compile(r"(?i)error|killed|fault|abort|out of memory")
+_HYDRAS_HINT: Final = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
@@ -73,6 +77,10 @@ class Ended:
     """a RESULT line that could not be parsed completely"""
     stderr: str
     """the end of its stderr"""
+    found: Mapping[str, float] = field(default_factory=dict)
+    """the last numbers in its output that have a label"""
+    sought: Mapping[str, str] = field(default_factory=dict)
+    """the labels of ``[objective] printed``, by metric"""
     almost: str = ""
     """a line that looks similar to a RESULT line"""
     odd: Mapping[str, object] = field(default_factory=dict)
@@ -205,7 +213,7 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     final = {**bare, **ended.printed, **ended.final}
     if was_stopped and (ended.unread or not all(name in wanted.complete(final) for name in wanted.names)):
         return of_stop(progress, wanted=wanted)
-    complete = wanted.complete({**progress.metrics, **final})
+    complete = wanted.complete({**ended.found, **progress.metrics, **final})
     missing = [name for name in wanted.names if name not in complete]
     lack = f"{_missing(missing[0], complete, wanted, came='reported')}; " if missing and complete else ""
     if ended.unread:
@@ -225,7 +233,10 @@ def of_exit(ended: Ended, *, wanted: Wanted, progress: Progress) -> Outcome | Gi
     if ended.number is not None and wanted.single is None:
         message = f"'RESULT: {ended.number:g}' has no name; {_needs_names(wanted)}"
         return _failed(Reason.INVALID, message, progress, wanted, metrics=complete)
-    message = lack.removesuffix("; ") or f"no result: print a line '{_result_line(wanted)}'"
+    message = lack.removesuffix("; ") or f"no result: {_ways(wanted)}"
+    unseen = [name for name in missing if name in ended.sought]
+    if unseen:
+        message = f"no result: it printed no line with {ended.sought[unseen[0]]!r} ([objective] printed)"
     if ended.almost:
         message += f"; the line {ended.almost!r} is not one"
     return _failed(Reason.NO_RESULT, message, progress, wanted, metrics=complete)
@@ -276,8 +287,7 @@ def _failed(
 
 
 def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
-    lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else ""
+    last = _last_words(ended.stderr)
     was_killed = is_signal(ended.code, frozenset({signal.SIGKILL}))
     by_kernel = ended.oom_kills > 0 and (was_killed or _PART_KILLED.search(ended.stderr) is not None)
     # after a SIGKILL anywhere in stderr, else only the last line: earlier ones may be about errors that were handled
@@ -294,13 +304,33 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
     elif reason is Reason.OOM_HOST and by_kernel:
         what += " out of memory: raise job.mem_gb"
     # the last traceback: earlier ones may have been handled
-    start = ended.stderr.rfind("Traceback (most recent call last)")
+    start = ended.stderr.rfind(_TRACEBACK)
     return Failed(
         reason=reason,
         message=_one_line(f"{what}: {last}" if last else f"{what}, with nothing on stderr"),
         traceback=ended.stderr[start:] if start >= 0 else "",
         metrics=wanted.complete({**progress.metrics, **ended.printed, **ended.final}),
     )
+
+
+def _last_words(stderr: str) -> str:
+    """The line that says why a command failed: the last one, as a rule.
+
+    An exception may have a text of many lines, of which the first says most. Hydra tells its own mistakes in one
+    paragraph without a traceback; both end with its hint.
+    """
+    shown = stderr.rstrip()
+    is_hydra = shown.endswith(_HYDRAS_HINT)
+    lines = shown.removesuffix(_HYDRAS_HINT).rstrip().splitlines()
+    last = lines[-1].strip() if lines else ""
+    start = max((i for i, line in enumerate(lines) if line.startswith(_TRACEBACK)), default=None)
+    if start is not None:
+        first = next((line for line in lines[start + 1 :] if _EXCEPTION.match(line)), "")
+        return last if not first or (_ERROR.search(last) and not is_hydra) else first
+    if is_hydra:
+        block = next((i for i in reversed(range(len(lines))) if not lines[i].strip()), -1)
+        return " ".join(line.strip() for line in lines[block + 1 :])
+    return last
 
 
 def _is_our_doing(ended: Ended, stopping: Stopping | None) -> bool:
@@ -358,11 +388,25 @@ def _needs_names(wanted: Wanted) -> str:
 
 def _result_line(wanted: Wanted) -> str:
     """``RESULT: val_acc=... loss=...``, with the metrics that are not computed."""
-    inputs = [name for name in wanted.names if name not in wanted.computed]
+    return "RESULT: " + " ".join(f"{name}=..." for name in _inputs(wanted))
+
+
+def _ways(wanted: Wanted) -> str:
+    """How a command can give its result."""
+    names = _inputs(wanted)
+    given = ", ".join(f"{name}=..." for name in names)
+    if not all(name.isidentifier() for name in names):
+        given = "metrics={" + ", ".join(f'"{name}": ...' for name in names) + "}"
+    return f"call hpo_batch.report({given}), or print a line '{_result_line(wanted)}'"
+
+
+def _inputs(wanted: Wanted) -> list[str]:
+    """The names of the metrics that a command has to give: all that are not computed, and what those are made of."""
+    names = [name for name in wanted.names if name not in wanted.computed]
     for name in wanted.names:
         if name in wanted.computed:
-            inputs += sorted(wanted.computed[name].names - wanted.computed.keys())
-    return "RESULT: " + " ".join(f"{name}=..." for name in dict.fromkeys(inputs))
+            names += sorted(wanted.computed[name].names - wanted.computed.keys())
+    return list(dict.fromkeys(names))
 
 
 def _form(wanted: Wanted) -> str:

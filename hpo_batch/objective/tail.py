@@ -103,6 +103,11 @@ class Tail:
         self.dropped_having += bool(self._having) and self._having[0] in text
 
 
+def shown_text(line: bytes) -> str:
+    """A line of output as a terminal shows it, without colours."""
+    return _ESCAPES.sub("", line.decode(errors="replace")).replace("\ufeff", "").strip()
+
+
 def size_of(path: Path) -> int:
     """Size of a file in bytes; 0 if it does not exist or is not accessible."""
     try:
@@ -165,7 +170,7 @@ class Printed:
         """
         if not any(text in line for text in RESULT):
             return
-        shown = _ESCAPES.sub("", line.decode(errors="replace")).replace("\ufeff", "").strip()
+        shown = shown_text(line)
         match = _RESULT.search(shown)
         prefix = "" if match is None else shown[: match.start()]
         is_meant = match is not None and _PREFIX.match(prefix[-_MOST_PREFIX:]) is not None

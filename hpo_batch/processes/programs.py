@@ -15,11 +15,11 @@ import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from hpo_batch.errors import CommandMissing, CommandTimeout
-from hpo_batch.late import dataclass
 
 if TYPE_CHECKING:
     from hpo_batch.processes.forks import Fork

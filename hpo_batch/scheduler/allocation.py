@@ -10,8 +10,9 @@ import math
 import os
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from hpo_batch.envvars import EnvVar
-from hpo_batch.late import dataclass
 from hpo_batch.scheduler.gpu_request import count_gpus
 from hpo_batch.scheduler.gpus import visible
 from hpo_batch.scheduler.integers import is_integer
@@ -20,8 +21,7 @@ from hpo_batch.scheduler.integers import is_integer
 _NO_LIMIT_S = 300 * 86_400.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Allocation:
+class Allocation(Struct, frozen=True, kw_only=True):
     """The resources of one worker."""
 
     job: str | None

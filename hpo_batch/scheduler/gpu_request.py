@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.scheduler.integers import is_integer
 
 OPTIONS: Final = frozenset({"gres", "gpus", "gpus-per-node", "gpus-per-task", "gpus-per-socket", "tres-per-task"})
@@ -22,8 +23,7 @@ _OF_ANY_RESOURCE: Final = ("gres", "tres-per-task")
 _GPU: Final = re.compile(r"(?:gres[/:])?gpu(?:[:=](.*))?")
 
 
-@dataclass(frozen=True, kw_only=True)
-class GpuRequest:
+class GpuRequest(Struct, frozen=True, kw_only=True):
     """The GPUs a job requests."""
 
     options: Mapping[str, str]

@@ -10,8 +10,9 @@ import logging
 import re
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from hpo_batch.errors import CommandMissing, CommandTimeout
-from hpo_batch.late import dataclass
 from hpo_batch.processes import run
 from hpo_batch.scheduler.integers import is_integer
 
@@ -21,8 +22,7 @@ log = logging.getLogger(__name__)
 _TIMEOUT_S = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
+class Gpu(Struct, frozen=True, kw_only=True):
     """A device that CUDA can use."""
 
     index: int | None

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.scheduler.allocation import Allocation
 from hpo_batch.scheduler.site import NodeKind, SiteFacts
 from hpo_batch.scheduler.tasks import AccountingRow, ArrayTask, FoundJob, QueueRow, WaitReason
@@ -21,8 +22,7 @@ SUBMIT_S: Final = 180.0
 """timeout for sbatch, which retries for two minutes if the controller temporarily accepts no jobs"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobCommand:
+class JobCommand(Struct, frozen=True, kw_only=True):
     """A job to submit: a batch script, or the command of a local process."""
 
     argv: tuple[str, ...]

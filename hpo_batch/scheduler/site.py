@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteConfig:
+class SiteConfig(Struct, frozen=True, kw_only=True):
     """The settings of a site that we need (https://slurm.schedmd.com/slurm.conf.html)."""
 
     version: str
@@ -33,8 +32,7 @@ class SiteConfig:
         return min(self.max_array_size, self.max_array_tasks or self.max_array_size)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Partition:
+class Partition(Struct, frozen=True, kw_only=True):
     """The properties of a partition that matter for our jobs."""
 
     name: str
@@ -56,8 +54,7 @@ class Partition:
     """over all nodes; None if SLURM does not count GPUs (AccountingStorageTRES)"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limit:
+class Limit(Struct, frozen=True, kw_only=True):
     """Job limits of an association (user, account, partition) or a QOS; each array task counts as a job."""
 
     of: str
@@ -72,16 +69,14 @@ class Limit:
     walltime_s: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """The limits of one user (``sacctmgr show assoc`` and ``show qos``)."""
 
     associations: tuple[Limit, ...]
     qos: Mapping[str, Limit]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteFacts:
+class SiteFacts(Struct, frozen=True, kw_only=True):
     """What a scheduler says of its site."""
 
     config: SiteConfig
@@ -92,8 +87,7 @@ class SiteFacts:
     """why the limits could not be read"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class NodeKind:
+class NodeKind(Struct, frozen=True, kw_only=True):
     """Nodes of a partition that are alike."""
 
     partition: str

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from enum import StrEnum
 from typing import Self
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
 
 
 class TaskState(StrEnum):
@@ -43,8 +42,7 @@ _LIVE = frozenset((TaskState.PENDING, TaskState.RUNNING, TaskState.SUSPENDED, Ta
 _CLOCKS_APART_S = 30.0
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class ArrayTask:
+class ArrayTask(Struct, frozen=True, order=True):
     """An array task. A job that is not an array counts as its own task 0."""
 
     job: int
@@ -61,8 +59,7 @@ class ArrayTask:
         return f"{self.job}_{self.index}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueueRow:
+class QueueRow(Struct, frozen=True, kw_only=True):
     """A task in the queue, as shown by squeue."""
 
     task: ArrayTask
@@ -97,8 +94,7 @@ class QueueRow:
         return str(self.task) if self.is_array else str(self.task.job)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FoundJob:
+class FoundJob(Struct, frozen=True, kw_only=True):
     """A job with a requested name. Other users' jobs may have the same name."""
 
     name: str
@@ -106,8 +102,7 @@ class FoundJob:
     """path of its script on the submitting machine; empty if unknown"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AccountingRow:
+class AccountingRow(Struct, frozen=True, kw_only=True):
     """One run of a task, as shown by sacct. A requeue starts another run."""
 
     task: ArrayTask
@@ -139,8 +134,7 @@ class Outlook(StrEnum):
     """only if its requests or the site's limits change"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class WaitReason:
+class WaitReason(Struct, frozen=True, kw_only=True):
     """Why a task is pending, for people."""
 
     outlook: Outlook = Outlook.STARTS

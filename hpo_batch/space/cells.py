@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from hpo_batch.late import dataclass
+from msgspec import structs
+
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.enumerate import (
     TooManySteps,
@@ -39,7 +40,7 @@ MOST_ANCESTORS = 50
 """largest number of names an expression may depend on, to be tried: long chains would take quadratic time"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no Struct, because of compare=False
 class Size:
     """Numbers of cells. None if infinite (a continuous parameter) or, for ``valid``, too many to enumerate."""
 
@@ -180,7 +181,7 @@ def drawable(space: Space) -> Space:
     for p in space.parameters:
         if isinstance(p, Choices) and p.weights is not None:
             pairs = [(v, w) for v, w in zip(p.values, p.weights, strict=True) if w > 0]
-            p = replace(p, values=tuple(v for v, _ in pairs), weights=tuple(w for _, w in pairs))
+            p = structs.replace(p, values=tuple(v for v, _ in pairs), weights=tuple(w for _, w in pairs))
         parameters.append(p)
     return replace(space, parameters=tuple(parameters))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.space.cells import size
 from hpo_batch.space.draw import always_active
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real
@@ -14,8 +15,7 @@ from hpo_batch.text.names import listed
 from hpo_batch.text.numbers import count, label
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpaceChange:
+class SpaceChange(Struct, frozen=True, kw_only=True):
     """From an old space to a new one."""
 
     searched: tuple[int, int]

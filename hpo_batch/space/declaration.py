@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import Expression, parse
-from hpo_batch.late import dataclass
 from hpo_batch.records import Problem, Value, is_finite, is_number
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Real, same, steps_between
 from hpo_batch.text.names import nearest
@@ -66,15 +67,14 @@ def read_parameter(name: str, raw: Any, problems: list[Problem]) -> Parameter | 
     return None if declaration.problems else parameter
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Declaration:
+class _Declaration(Struct, frozen=True, kw_only=True):
     """The declaration of one parameter, and its mistakes."""
 
     name: str
     raw: Any
     is_table: bool = True
     """False for a list instead of ``{ choices = [...] }``, whose keys have no lines of their own"""
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
 
     def refuse(self, message: str, key: str = "", **more: str) -> None:
         """Add a problem for a key, or for the parameter if the key is missing."""

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from hpo_batch.errors import ExpressionError
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.cells import MOST_WALKED, size
 from hpo_batch.space.parameters import Choices, Integer, Real, Searched
@@ -99,8 +100,7 @@ def shuffled_cells(space: Space, arm: Mapping[str, Value], rng: random.Random) -
             yield configuration
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rarity:
+class Rarity(Struct, frozen=True, kw_only=True):
     """How rare valid configurations are, and the constraint that refuses most."""
 
     valid: int

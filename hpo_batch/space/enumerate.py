@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Value
 from hpo_batch.space.conditions import decision_order
 from hpo_batch.space.space import N_PARAMS, Space
@@ -18,8 +19,7 @@ class TooManySteps(Exception):
     """A walk exceeded its limit of steps."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """Names connected by conditions, derived values or constraints, and those constraints."""
 
     names: tuple[str, ...]
@@ -28,8 +28,7 @@ class Group:
     constraints: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """The next name to decide, and the constraints that can be checked afterwards."""
 
     name: str

@@ -11,8 +11,9 @@ from decimal import Decimal
 from functools import cached_property
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from hpo_batch.expressions import Expression
-from hpo_batch.late import dataclass
 from hpo_batch.records import Value, is_number
 
 MOST_CELLS = 1_000_000
@@ -43,8 +44,7 @@ def _real(value: Value) -> float:
     return float(value) + 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Named:
+class _Named(Struct, frozen=True, kw_only=True):
     """The fields common to all kinds of parameters."""
 
     name: str
@@ -54,8 +54,7 @@ class _Named:
     """value assumed for trials from before the parameter was added; None: unknown"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fixed(_Named):
+class Fixed(_Named, frozen=True, kw_only=True):
     """One value, not searched."""
 
     value: Value
@@ -75,8 +74,7 @@ class Fixed(_Named):
         return None if same(self.normalise(value), self.value) else f"is fixed to {self.value!r}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choices(_Named):
+class Choices(_Named, frozen=True, kw_only=True, dict=True):
     """One of several listed values."""
 
     values: tuple[Value, ...]
@@ -135,8 +133,7 @@ class Choices(_Named):
         return "is not one of " + ", ".join(repr(listed) for listed in self.values)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Range(_Named):
+class _Range(_Named, frozen=True, kw_only=True):
     """The fields common to integers and reals."""
 
     log: bool = False
@@ -145,8 +142,7 @@ class _Range(_Named):
     weights = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Integer(_Range):
+class Integer(_Range, frozen=True, kw_only=True, dict=True):
     """Integers from ``low`` to ``high`` inclusive, in steps."""
 
     low: int
@@ -184,8 +180,7 @@ class Integer(_Range):
         return None if (value - self.low) % self.step == 0 else f"is not a multiple of {self.step} above {self.low}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Real(_Range):
+class Real(_Range, frozen=True, kw_only=True, dict=True):
     """Real numbers from ``low`` to ``high`` inclusive; with ``step``, a finite set."""
 
     low: float

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from msgspec import structs
 
 from hpo_batch.errors import ExpressionError, UserError
 from hpo_batch.expressions import Expression
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.conditions import decision_order
 from hpo_batch.space.parameters import Fixed, Parameter, Searched, same
@@ -20,7 +21,7 @@ N_PARAMS = "n_params"
 """name of the result of ``[objective] n_params`` in constraints"""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no Struct, because of compare=False
 class Space:
     """Parameters in file order, and derived values and constraints by name."""
 
@@ -131,7 +132,7 @@ class Space:
             if parameter.name in values:
                 value = parameter.normalise(values[parameter.name])
                 if not same(value, parameter.value):  # not `!=`, because 1 == 1.0 == True
-                    changed[parameter.name] = replace(parameter, value=value)
+                    changed[parameter.name] = structs.replace(parameter, value=value)
         if not changed:
             return self
         # a new Space, so its cached properties are computed again

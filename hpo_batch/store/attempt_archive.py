@@ -16,7 +16,6 @@ import msgspec
 
 from hpo_batch.files import decode, read_json_lines, read_regular
 from hpo_batch.journal.attributes import MAX_TIME_S, is_number
-from hpo_batch.late import dataclass
 from hpo_batch.records import (
     USAGE,
     Cause,
@@ -38,8 +37,7 @@ EXIT = "exit.json"
 """how a command ended, in studies of earlier versions"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeptClaim:
+class KeptClaim(msgspec.Struct, frozen=True, kw_only=True):
     """A claim as written by its worker."""
 
     token: str
@@ -55,8 +53,7 @@ class KeptClaim:
         return started
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeptEnd:
+class KeptEnd(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended, as written by its worker before it updated the journal."""
 
     ended: Outcome | GivenBack
@@ -74,8 +71,7 @@ class KeptEnd:
                 return KINDS[type(self.ended)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeptAttempt:
+class KeptAttempt(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     folder: Path
     claim: KeptClaim | None = None
@@ -86,8 +82,7 @@ class KeptAttempt:
     """which file could not be used, and why"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class KeptTrial:
+class KeptTrial(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     attempts: tuple[KeptAttempt, ...]
     """in order; the last one counts"""
@@ -107,8 +102,7 @@ class KeptTrial:
         return tuple(attempt.problem for attempt in self.attempts if attempt.problem)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     time: float
     metrics: Mapping[str, float]

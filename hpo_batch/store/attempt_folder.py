@@ -33,7 +33,6 @@ from hpo_batch.files import (
     write_atomic,
     write_new,
 )
-from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, Complete, Failed, GivenBack, Outcome, Pruned
 from hpo_batch.store.home import StudyHome, is_counted
 
@@ -61,8 +60,7 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _PARTS: Final = ("seed-", "rank-")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClaimFacts:
+class ClaimFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The journal's attributes of a claim, unchanged, besides the parameters."""
 
     trial: Mapping[str, Any]

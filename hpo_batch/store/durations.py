@@ -13,10 +13,11 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import Struct
+
 from hpo_batch.files import read_json_lines
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Reason, TrialState, Value
 from hpo_batch.store.attempt_folder import METRICS_FILE
 from hpo_batch.store.home import StudyHome
@@ -29,8 +30,7 @@ ENOUGH = 4
 """number of trials with known size from which on the size is used"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Took:
+class Took(Struct, frozen=True, kw_only=True):
     """How long one finished trial took."""
 
     number: int
@@ -44,8 +44,7 @@ class Took:
     """its configuration"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
+class Prediction(Struct, frozen=True, kw_only=True):
     seconds: float
     of: int
     """number of trials it is based on"""

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
+
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.store.frozen import setting
 from hpo_batch.store.home import TRIALS_PER_FOLDER, StudyHome
 
@@ -38,8 +39,7 @@ MOST_IN_ONE: Final = 1000
 """A user's code may write there: such a folder is not walked to its end while ``status`` waits."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Footprint:
+class Footprint(Struct, frozen=True, kw_only=True):
     files: int
     """files and folders"""
     bytes: int
@@ -48,8 +48,7 @@ class Footprint:
         return f"about {about(self.files)} files and folders, {_size(self.bytes)}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Files of an existing study, extrapolated from a few trial folders: walking through all of them takes minutes."""
 
     now: int

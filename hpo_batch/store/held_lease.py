@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import filelock
+from msgspec.structs import asdict
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import dump_json, write_atomic

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from msgspec import Struct
+
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import StorageError, StudyNotFound, UserError
-from hpo_batch.late import dataclass
 from hpo_batch.text.names import did_you_mean
 
 JOURNAL = "journal.jsonl"
@@ -35,8 +36,7 @@ class Marker(StrEnum):
     """running trials finish normally"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyHome:
+class StudyHome(Struct, frozen=True, kw_only=True):
     """A study's directory. Creating the object does not touch the disk."""
 
     path: Path

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from hpo_batch.files import decode, open_regular, read_regular
-from hpo_batch.late import dataclass
 from hpo_batch.processes import is_dead_here
 from hpo_batch.records import Owner
 from hpo_batch.scheduler.tasks import ArrayTask
@@ -211,8 +212,7 @@ LONGEST_STALL = 10
 """silence, in lease durations, that needs no grace period: no file server stalls for so long and recovers"""
 
 
-@dataclass(kw_only=True)
-class _Sighting:
+class _Sighting(Struct, kw_only=True):
     """What this process has observed of one lease, in times of its own clock."""
 
     refreshed: int | None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from hpo_batch.processes import is_dead_here
 from hpo_batch.store.leases import LeaseWatch, lease_path, read_owners
 
 LOOK_EVERY_S = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     """A worker with a lease or card: it is running, or did not end normally."""
 
     worker: str

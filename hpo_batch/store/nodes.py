@@ -10,12 +10,13 @@ three must suffice, and one success clears the node. *Do trials fail there more 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, field
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 
 IN_A_ROW: Final = 3
@@ -26,8 +27,7 @@ UNLIKELY: Final = 0.001
 """if a row is less likely than this by chance, the node is to blame"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FailingNode:
+class FailingNode(Struct, frozen=True, kw_only=True):
     """A node whose latest trials failed while others succeeded elsewhere."""
 
     node: str
@@ -121,13 +121,12 @@ def host_of(trial: ScannedTrial) -> str | None:
     return host
 
 
-@dataclass(kw_only=True)
-class _Row:
+class _Row(Struct, kw_only=True):
     first: int = 0
     """index of its first trial in ``endings``"""
-    trials: list[int] = field(default_factory=list)
+    trials: list[int] = []
     """newest first"""
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = {}
     is_over: bool = False
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from hpo_batch.errors import StorageError
 from hpo_batch.files import read_regular, write_new
-from hpo_batch.late import dataclass
 from hpo_batch.store.frozen import read_frozen, setting
 from hpo_batch.store.home import StudyHome
 
@@ -22,8 +23,7 @@ MOST_BYTES: Final = 16 << 20
 DIGEST: Final = "digest"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """The predictions of a study as they were made, or why they are not known."""
 
     by: str

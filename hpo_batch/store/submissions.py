@@ -10,15 +10,14 @@ import math
 import os
 import re
 import stat
-from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from hpo_batch.errors import StorageError
 from hpo_batch.files import LINES_BYTES, append_json_line, loads, read_json_lines, read_regular
-from hpo_batch.late import dataclass
 from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.store.home import StudyHome
 
@@ -27,8 +26,7 @@ MOST_S: Final = 1e12
 MOST_WORKERS: Final = 10**9
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """One call of sbatch, or one start of local workers."""
 
     id: str
@@ -59,11 +57,11 @@ class Submission:
     """SLURM's message, if not all were submitted"""
     is_open: bool = False
     """sbatch is running, or its answer was lost: there may be jobs with its name that are not in ``job_ids``"""
-    submitter: dict[str, Any] = field(default_factory=dict)
+    submitter: dict[str, Any] = {}
     """process that calls sbatch: host, boot, pid, start"""
     refused: str = ""
     """SLURM's message, if nothing was submitted"""
-    code: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, Any] = {}
     """git commit and uncommitted changes, versions, command line, working directory"""
     collector: str = ""
     """id of the job that runs after the workers; not in ``job_ids``"""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.scheduler.integers import is_integer
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerName:
+class WorkerName(Struct, frozen=True, kw_only=True):
     """The parts of a worker's name: ``7-r2-0.1`` is slot 1 of task 0 of SLURM job 7, requeued twice.
 
     A local worker has its submission instead of the job; one started by hand has its host, pid and a random part.

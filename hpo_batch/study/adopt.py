@@ -14,7 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -22,7 +22,6 @@ from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular, sync_directory, write_atomic
 from hpo_batch.journal.attributes import ADOPTED, ARMED, FACTS
 from hpo_batch.journal.encode import Record, Writer
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, TrialState, Value
 from hpo_batch.store import sharing
 from hpo_batch.store.home import StudyHome
@@ -38,8 +37,7 @@ ORIGIN = "import"
 STALE_S = 3600.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One finished trial, as a row of the source table."""
 
     file: int
@@ -49,7 +47,7 @@ class Row:
     params: Mapping[str, Value]
     values: tuple[float, ...]
     """finite; one for each metric of the sweep"""
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = {}
     """finite, by name: the sweep's metrics and any others"""
     seed: int | None = None
     name: str | None = None
@@ -60,8 +58,7 @@ class Row:
     ended: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fitting:
+class Fitting(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows lie in a space."""
 
     taken: tuple[tuple[Row, Configuration], ...]

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
+
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import same
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alike:
+class Alike(Struct, frozen=True, kw_only=True):
     """The shape of a block of trials."""
 
     names: tuple[str, ...]
     """parameters that must be equal; those that the space does not have are ignored"""
     size: int
     """trials that share the worker, and so its GPU"""
-    values: Mapping[str, Value] | None = field(default=None)
+    values: Mapping[str, Value] | None = None
     """theirs; None: those of the first trial"""
 
     def of(self, configuration: Configuration) -> Alike:

@@ -7,18 +7,19 @@ because only one worker at a time holds the lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hpo_batch.errors import UserError
 from hpo_batch.journal.encode import Record
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, GivenBack, Idle, IdleWhy, Reason, TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.store.attempt_archive import KeptEnd
-from hpo_batch.study import policy
+from hpo_batch.study import policy, stop_rules
 from hpo_batch.study.alike import Alike
 from hpo_batch.study.end_records import EndRecords
 from hpo_batch.study.quota import Arm
@@ -32,8 +33,7 @@ from hpo_batch.sweep.schema import Sweep
 Fits = Callable[[Configuration], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draws:
+class Draws(Struct, frozen=True, kw_only=True):
     """What was drawn before the lock was taken."""
 
     candidates: Mapping[Arm, Sequence[Candidate]]
@@ -48,23 +48,20 @@ class Draws:
         return replace(self, candidates=left)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """A trial that ends without training: it repeats a finished trial, or its parameters are invalid."""
 
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Redraw:
+class Redraw(Struct, frozen=True, kw_only=True):
     """Other workers took every candidate."""
 
 
 Decision: TypeAlias = Grant | Settled | Redraw | Idle
 
 
-@dataclass(frozen=True, kw_only=True)
-class LostAttempt:
+class LostAttempt(Struct, frozen=True, kw_only=True):
     """A running attempt whose worker was found dead before the lock was taken."""
 
     token: str
@@ -109,8 +106,7 @@ def _end_in_its_place(records: EndRecords, trial: ScannedTrial, attempt: LostAtt
     return records.told(trial, ended_with, moved=attempt.moved, time=attempt.end.time)
 
 
-@dataclass(kw_only=True)
-class Decider:
+class Decider(Struct, kw_only=True):
     """One decision, in steps; each step decides or passes on to the next."""
 
     state: JournalState
@@ -128,7 +124,7 @@ class Decider:
     def decide(self) -> Decision:
         """The next trial for this worker, or why there is none."""
         # first, because a broken sweep must not start even its waiting trials
-        tripped = policy.why_tripped(self._sweep, self.state)
+        tripped = policy.why_tripped(stop_rules.of_sweep(self._sweep), self.state)
         if tripped:
             return Idle(why=IdleWhy.TRIPPED, detail=str(tripped))
         if decision := self._waiting_trial():

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import Struct
+
 from hpo_batch.errors import JournalCorrupt, StorageError, Superseded, UserError
 from hpo_batch.journal.encode import Writer
 from hpo_batch.journal.file import Transaction
-from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, Idle, IdleWhy, Outcome, Owner
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.home import Marker
@@ -34,8 +35,7 @@ CROWD = 16
 MOST_REDRAWS = 200
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Decided:
+class _Decided(Struct, frozen=True, kw_only=True):
     """The result of one transaction."""
 
     claims: tuple[Claim, ...]

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
+from msgspec import Struct
+
 from hpo_batch.journal.attributes import FAILURE, REPLICATES, SAMPLER, ended_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Complete, Failed, Outcome, Pruned, Reason, TrialState, Usage
 from hpo_batch.study import policy
 from hpo_batch.study.replicates import finite
 from hpo_batch.sweep.schema import Sweep
 
 
-@dataclass(frozen=True, kw_only=True)
-class EndRecords:
+class EndRecords(Struct, frozen=True, kw_only=True):
     """Builds the records of one worker at one moment, for trials as they are in the journal."""
 
     sweep: Sweep

@@ -9,11 +9,12 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec import Struct
+
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.file import Transaction
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Claim, Complete, Failed, GivenBack, Outcome, Reason, Usage
 from hpo_batch.store import attempt_folder
 from hpo_batch.store.checkpoints import moved_forward
@@ -27,8 +28,7 @@ from hpo_batch.text.numbers import count
 log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True, eq=False)
-class Ending:
+class Ending(Struct, kw_only=True, eq=False):
     """How an attempt ended, not yet in the journal."""
 
     claim: Claim

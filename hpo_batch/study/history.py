@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 import optuna
+from msgspec import Struct
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -23,7 +24,6 @@ from optuna.trial import FrozenTrial
 from hpo_batch.journal.attributes import is_ours
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 from hpo_batch.space.space import Space
 from hpo_batch.study.brackets import BRACKET
@@ -68,8 +68,7 @@ class _Shown(InMemoryStorage):
             super().set_trial_system_attr(trial_id, key, value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noting:
+class Noting(Struct, frozen=True, kw_only=True):
     """A trial as its sampler sees it when it ends, and the attributes that the sampler sets on it."""
 
     trial: FrozenTrial

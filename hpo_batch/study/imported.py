@@ -11,9 +11,9 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 import msgspec
+from msgspec.structs import asdict
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.files import LINES_BYTES, read_regular
@@ -22,7 +22,6 @@ from hpo_batch.journal.encode import DIRECTIONS
 from hpo_batch.journal.reader import JournalReader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import ImportedTrial, TrialState
 from hpo_batch.store.home import StudyHome, find_homes, is_counted
 from hpo_batch.study.replicates import mean_values
@@ -30,8 +29,7 @@ from hpo_batch.study.translate import translate_params
 from hpo_batch.sweep.schema import Sweep
 
 
-@dataclass(frozen=True, kw_only=True)
-class Imports:
+class Imports(msgspec.Struct, frozen=True, kw_only=True):
     """The trials that ``[study] import`` provides."""
 
     trials: tuple[ImportedTrial, ...] = ()

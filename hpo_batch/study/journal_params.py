@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import Choices, Fixed, Integer, Parameter, Searched, same
 from hpo_batch.space.space import Space
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """A distribution as a CREATE_TRIAL record holds it."""
 
     text: str

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Cause, Reason, TrialState
 from hpo_batch.store import nodes
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.study.stop_rules import StopRules
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.numbers import count
+
+if TYPE_CHECKING:
+    from hpo_batch.sweep.schema import Sweep
 
 # endings of failed attempts; without "time_limit", which is also how an attempt is given back
 FAILED_ENDINGS: Final = frozenset(reason.value for reason in Reason) - {Reason.TIME_LIMIT.value}
@@ -29,6 +33,9 @@ MOST_FAILED_ATTEMPTS: Final = 100
 MOST_CUT: Final = 2
 # a sweep without any finished trial stops after ``stop_after`` times this many failures, whatever their reasons
 NOTHING_WORKS: Final = 3
+# A sweep in which no trial has ever had a result stops after so many that trained to their end and reported none: it is
+# the code that reports nothing, and each further trial costs a whole training. One alone may have diverged.
+NEVER_REPORTED: Final = 2
 
 
 def retries(sweep: Sweep, trial: ScannedTrial, reason: Reason, *, moved: bool) -> bool:
@@ -88,8 +95,7 @@ def _was_cut(ending: Mapping[str, Any]) -> bool:
     return ending.get("how") == Cause.TIME_LIMIT and bool(ending.get("whole")) and not ending.get("moved")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tripped:
+class Tripped(Struct, frozen=True, kw_only=True):
     """Why a sweep has stopped by itself."""
 
     study: str
@@ -102,16 +108,17 @@ class Tripped:
         return f"{self.why}; see '{look}', then '{go_on}'"
 
 
-def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
+def why_tripped(rules: StopRules, state: JournalState) -> Tripped | None:
     """Why the sweep should stop instead of wasting its allocation; only failures since the last submission count.
 
     It stops after ``stop_after`` failures in a row for the same reason, or after three times as many for any reasons if
-    no trial has finished. One more failure is required for each running trial that started before the newest failure
-    and so outlived it: where some configurations fail at once, many do so before the first good one finishes.
+    no trial has finished; after two without a result if no trial has ever had one. One more failure is required for
+    each running trial that started before the newest failure and so outlived it: where some configurations fail at
+    once, many do so before the first good one finishes.
     """
-    failed, stop_after = state.failed_since_armed, sweep.failures.stop_after
-    most = sweep.study.max_failed or max(state.target, stop_after)
-    name = state.study_name or sweep.path
+    failed, stop_after = state.failed_since_armed, rules.stop_after
+    most = rules.max_failed or max(state.target, stop_after)
+    name = str(state.study_name)  # a journal without a study has no trials
     if failed >= most:
         newest = next(number for reason, number in reversed(state.endings) if reason)
         return Tripped(
@@ -119,10 +126,13 @@ def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
             why=f"{count(failed, 'trial has', 'trials have')} failed (study.max_failed = {most})",
             trial=newest,
         )
-    if failed < stop_after:
+    if failed < min(stop_after, NEVER_REPORTED):
         return None
     row = _last_failures(state, at_most=NOTHING_WORKS * stop_after + len(state.by_state[TrialState.RUNNING]))
     alike = list(itertools.takewhile(lambda ending: ending[0] == row[0][0], row))
+    if _never_reported(state, alike) and _is_enough(state, alike, min(stop_after, NEVER_REPORTED)):
+        why = f"no trial has reported a result, and {len(alike)} ran to their end"
+        return Tripped(study=name, why=why, trial=alike[0][1])
     if _is_enough(state, alike, stop_after):
         why = f"the last {len(alike)} trials all failed for the same reason ({alike[0][0]})"
         return Tripped(study=name, why=why, trial=alike[0][1])
@@ -131,6 +141,11 @@ def why_tripped(sweep: Sweep, state: JournalState) -> Tripped | None:
         why = f"no trial has finished, and the last {len(row)} all failed ({counts})"
         return Tripped(study=name, why=why, trial=row[0][1])
     return None
+
+
+def _never_reported(state: JournalState, alike: Sequence[tuple[str, int]]) -> bool:
+    finished = state.by_state[TrialState.COMPLETE] or state.by_state[TrialState.PRUNED]
+    return not finished and alike[0][0] == Reason.NO_RESULT
 
 
 def _last_failures(state: JournalState, *, at_most: int) -> list[tuple[str, int]]:

@@ -9,11 +9,12 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Value
 from hpo_batch.space.build import build
 from hpo_batch.space.parameters import Choices, same
@@ -78,8 +79,7 @@ def has_values(trial: ScannedTrial, arm: Arm) -> bool:
     return all(name in trial.params and same(trial.params[name], value) for name, value in arm)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
+class Share(Struct, frozen=True, kw_only=True):
     """Planned and realised share of one value of a weighted parameter among the drawn trials."""
 
     parameter: str

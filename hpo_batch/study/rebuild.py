@@ -23,7 +23,6 @@ from hpo_batch.journal.decode import NONSENSE
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.locks import journal_lock
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.records import Complete, Configuration, Counts, Failed, GivenBack, Owner, Pruned, Reason, TrialState
 from hpo_batch.space.parameters import Fixed
 from hpo_batch.space.space import Space
@@ -50,8 +49,7 @@ MOST_HOLES = 10_000
 Completed = Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rebuilt:
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a rebuild."""
 
     counts: Counts

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from hpo_batch.errors import StorageError, Superseded
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, TrialState, Verdict
 from hpo_batch.study.patience import raises_storage_errors
 from hpo_batch.study.pruners import decides_from
@@ -31,15 +31,14 @@ REPORT_EVERY_S = 10.0
 REPORT_SPACING_S = 0.05
 
 
-@dataclass(kw_only=True)
-class _Reported:
+class _Reported(Struct, kw_only=True):
     """The reports of one claim."""
 
-    values: dict[int, float] = field(default_factory=dict)
+    values: dict[int, float] = {}
     """of the study's first metric, by step"""
-    unwritten_steps: dict[int, None] = field(default_factory=dict)
+    unwritten_steps: dict[int, None] = {}
     """used as an ordered set"""
-    unwritten_attrs: dict[str, Any] = field(default_factory=dict)
+    unwritten_attrs: dict[str, Any] = {}
     """attributes that the pruner set on the trial"""
 
     @property

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from msgspec import Struct
+
 from hpo_batch.journal.attributes import FACTS
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.reader import summary_reader
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, TrialState
 from hpo_batch.store.home import StudyHome
 from hpo_batch.study.journal_params import JournalParams
 from hpo_batch.study.read import read_revision
 
 
-@dataclass(frozen=True, kw_only=True)
-class Retried:
+class Retried(Struct, frozen=True, kw_only=True):
     """The result of a retry."""
 
     made: tuple[tuple[int, int], ...]

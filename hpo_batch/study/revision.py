@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.records import Value
 from hpo_batch.space.space import Space
 from hpo_batch.store.home import StudyHome
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 NParams = Callable[[Mapping[str, Value]], int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Revision:
+class Revision(Struct, frozen=True, kw_only=True):
     """A frozen sweep and what follows from it. Sources, quotas and brackets remember which trials they have counted."""
 
     number: int

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from hpo_batch.journal.attributes import FACTS, attempt_attr
 from hpo_batch.journal.encode import Record, Writer
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Claim, Configuration, Owner, TrialState
 from hpo_batch.study.brackets import BRACKET
 from hpo_batch.study.replicates import seeds_of
@@ -23,16 +24,14 @@ ENQUEUED = "enqueued"
 REPEATS = "repeats"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grant:
+class Grant(Struct, frozen=True, kw_only=True):
     """A claim and its records."""
 
     claim: Claim
     records: tuple[Record, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StartRecords:
+class StartRecords(Struct, frozen=True, kw_only=True):
     """Builds the records of one worker at one moment."""
 
     revision: Revision

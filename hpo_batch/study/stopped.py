@@ -6,17 +6,20 @@ workers are gone, since their own explanation is only in their logs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
+from hpo_batch.errors import HpoBatchError
 from hpo_batch.journal.state import JournalState
-from hpo_batch.late import dataclass
 from hpo_batch.records import TrialState
 from hpo_batch.store.home import Marker, StudyHome
 from hpo_batch.study.policy import why_tripped
 from hpo_batch.study.remaining import is_used_up
-from hpo_batch.sweep.schema import Sweep
+from hpo_batch.study.stop_rules import StopRules, of_frozen
 
 
 class Why(StrEnum):
@@ -27,8 +30,7 @@ class Why(StrEnum):
     NO_WORKER = "no worker"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stopped:
+class Stopped(Struct, frozen=True, kw_only=True):
     """Why a study has stopped before its target."""
 
     why: Why
@@ -51,11 +53,24 @@ class Stopped:
         }
 
 
-def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> Stopped | None:
+def why_frozen_stopped(home: StudyHome, state: JournalState, frozen: Mapping[str, Any] | None) -> Stopped | None:
+    """``why_stopped`` for readers that do not load the schema of sweeps.
+
+    Args:
+        frozen: the tables of the newest revision; None if they cannot be read.
+    """
+    if frozen is not None:
+        # of another version, or changed by hand: doctor says so
+        with contextlib.suppress(HpoBatchError):
+            return why_stopped(home, state, of_frozen(frozen))
+    return why_stopped(home, state, None)
+
+
+def why_stopped(home: StudyHome, state: JournalState, rules: StopRules | None) -> Stopped | None:
     """Why a study without workers has stopped; None if all trials are finished.
 
     Args:
-        sweep: the newest revision; None if it cannot be read.
+        rules: of the newest revision; None if it cannot be read.
     """
     counts = state.counts()
     if not counts.remaining:
@@ -65,28 +80,28 @@ def why_stopped(home: StudyHome, state: JournalState, sweep: Sweep | None) -> St
     for marker in home.markers():
         why = Why.CANCELLED if marker == Marker.CANCELLED else Why.DRAINED
         return Stopped(why=why, text=f"it was {why}, {left}", commands=(resume,))
-    if sweep is not None:
-        tripped = why_tripped(sweep, state)
+    if rules is not None:
+        tripped = why_tripped(rules, state)
         if tripped is not None:
             # a finite sampler never proposes a configuration twice, so only retry can replace failed trials
             return Stopped(
                 why=Why.TRIPPED,
                 text=tripped.why,
-                commands=(_retry(home) if sweep.sampler.capabilities.is_finite else resume,),
+                commands=(_retry(home) if rules.sampler.is_finite else resume,),
                 trial=tripped.trial,
                 message=_message(state, tripped.trial),
             )
-        if (nothing := nothing_left(home, state, sweep)) is not None:
+        if (nothing := nothing_left(home, state, rules)) is not None:
             return nothing
     newest = _newest_failed(state)
     text = f"{left}, no workers running"
     return Stopped(why=Why.NO_WORKER, text=text, commands=(resume,), trial=newest, message=_message(state, newest))
 
 
-def nothing_left(home: StudyHome, state: JournalState, sweep: Sweep) -> Stopped | None:
+def nothing_left(home: StudyHome, state: JournalState, rules: StopRules) -> Stopped | None:
     """Why new workers would find nothing to do although trials are missing; None if they would find work."""
     counts = state.counts()
-    if not is_used_up(sweep, state):
+    if not is_used_up(rules, state):
         return None
     failed = counts.failed - _tried_again(state)
     if failed > 0:
@@ -100,7 +115,7 @@ def nothing_left(home: StudyHome, state: JournalState, sweep: Sweep) -> Stopped 
             message=_message(state, newest),
         )
     text = f"the space has no other configuration: {counts.finished} of {counts.target} trials are finished"
-    is_enough = counts.finished and not sweep.sampler.capabilities.is_finite
+    is_enough = counts.finished and not rules.sampler.is_finite
     enough = ("resume", home.name, "--set", f"study.trials={counts.finished}")
     return Stopped(why=Why.USED_UP, text=text, commands=(enough,) if is_enough else ())
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.space.parameters import Fixed, Integer, Real
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import to_raw
@@ -19,8 +20,7 @@ MEANING = ("study.metric", "study.direction", "metrics", "objective.function", "
 """keys that must not change: trials with another metric, direction or objective are not comparable"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """The differences; empty if nothing changed."""
 
     created: bool = False

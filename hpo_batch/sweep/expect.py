@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from msgspec import Struct
+
 from hpo_batch.errors import ExpressionError
 from hpo_batch.expressions import MAX_LENGTH, Expression, dotted_name, masked, parse, unmasked, why_constant
-from hpo_batch.late import dataclass
 from hpo_batch.sweep.values import GROUPS
 from hpo_batch.text.names import did_you_mean, listed
 
@@ -21,8 +22,7 @@ STATISTICS: Final = ("mean", "median", "max", "min", "std", "count")
 """statistics of the metric over the trials of all arguments"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Statistic:
+class Statistic(Struct, frozen=True, kw_only=True):
     """``mean(A1, A2)``: a statistic of the metric; ``share(elites, encoder == 'cnn')``: a share of trials."""
 
     name: str
@@ -31,8 +31,7 @@ class Statistic:
     """the condition of a share, over the trials' parameters"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Statement:
+class Statement(Struct, frozen=True, kw_only=True):
     """A parsed expectation."""
 
     text: str

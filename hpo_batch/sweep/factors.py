@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Value, is_number
 from hpo_batch.space.parameters import Fixed, same
 from hpo_batch.sweep.schema import Sweep
@@ -23,8 +24,7 @@ OBJECTIVE: Final = "[objective] "
 """begins the name of a factor that is a setting, not a parameter"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Factor:
+class Factor(Struct, frozen=True, kw_only=True):
     """A fixed parameter, a derived one, or a setting of the objective that is not the same in all sweeps."""
 
     name: str

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomli
+from msgspec import structs
 
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.records import Problem, Value
@@ -19,6 +20,7 @@ from hpo_batch.space.build import RESERVED, build
 from hpo_batch.space.declaration import why_no_value
 from hpo_batch.sweep.lines import Key, key_lines
 from hpo_batch.sweep.mistakes import Mistake, Source, put
+from hpo_batch.sweep.name import no_file
 from hpo_batch.sweep.rules import find_problems
 from hpo_batch.sweep.samplers import capabilities_of
 from hpo_batch.sweep.schema import Sweep
@@ -57,7 +59,7 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> tuple[Sweep, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # utf-8-sig: some editors write a byte order mark
     except FileNotFoundError as error:
-        raise UserError(f"no sweep file '{path}'; 'hpo-batch submit' takes the path of a TOML file") from error
+        raise no_file(path) from error
     except IsADirectoryError as error:
         raise UserError(f"'{path}' is a directory, not a sweep file") from error
     except UnicodeDecodeError as error:
@@ -264,7 +266,7 @@ class _Loader:
         if not numbers or len(numbers) == len(budgets or [{}]) or mistake.key.startswith("budget["):
             return mistake
         names = ", ".join(shown(budgets[i].get("name", i + 1)) for i in sorted(numbers))
-        return dataclasses.replace(mistake, message=f"{mistake.message} (in budget {names})")
+        return structs.replace(mistake, message=f"{mistake.message} (in budget {names})")
 
 
 def _job(source: Source) -> Mapping[str, Any]:

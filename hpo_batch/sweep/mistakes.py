@@ -6,23 +6,22 @@ A sweep is merged from several sources. A problem has a key of the result, and b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import Any
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Problem
 from hpo_batch.sweep.lines import Key, line_of
 from hpo_batch.text.lines import one_line
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(Struct, frozen=True, kw_only=True):
     """One of the sources of a merged sweep."""
 
     file: str
     """a path, or the text of an override"""
     raw: Mapping[str, Any]
-    lines: Mapping[Key, int] = field(default_factory=dict)
+    lines: Mapping[Key, int] = {}
     """line numbers of the keys in ``raw``"""
     header: int | None = None
     """line of the table itself, for missing keys"""
@@ -32,8 +31,7 @@ class Source:
     """number of leading names not written in the file: templates omit ``job``"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mistake:
+class Mistake(Struct, frozen=True, kw_only=True):
     """A problem with its file and line."""
 
     file: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo_batch.errors import UserError
+from hpo_batch.text.names import did_you_mean, listed
 
 
 def name_in_toml(path: str) -> str:
@@ -19,7 +20,7 @@ def name_in_toml(path: str) -> str:
         # utf-8-sig: some editors write a byte order mark
         name = tomli.loads(Path(path).read_text(encoding="utf-8-sig"))["study"]["name"]
     except FileNotFoundError as error:
-        raise UserError(f"no sweep file '{path}'") from error
+        raise no_file(Path(path)) from error
     except OSError as error:
         raise UserError(f"'{path}' is not a sweep file: {error.strerror}") from error
     except (KeyError, TypeError) as error:
@@ -27,3 +28,10 @@ def name_in_toml(path: str) -> str:
     except ValueError as error:
         raise UserError(f"'{path}' is not a sweep file: {error}") from error
     return str(name)
+
+
+def no_file(path: Path) -> UserError:
+    """That there is no such sweep file, and which there are in its folder."""
+    names = sorted(one.name for one in path.parent.glob("*.toml") if one.name != "pyproject.toml")
+    others = f"; its folder has {listed(names, most=4)}" if names else "; 'hpo-batch init' writes one"
+    return UserError(f"no sweep file '{path}'{did_you_mean(path.name, names, otherwise=others)}")

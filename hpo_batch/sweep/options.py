@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Problem, is_finite
 from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
+class Kind(Struct, frozen=True, kw_only=True):
     """The valid values of an option."""
 
     words: str

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from hpo_batch.errors import UserError
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.parameters import Choices, Fixed, Searched
 from hpo_batch.sweep.schema import PlannedTrial, Sweep
@@ -21,8 +22,7 @@ MOST_MOVED = 1_000
 """number of values to try for an extreme that satisfies the constraints"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """A planned trial."""
 
     configuration: Configuration

@@ -6,19 +6,17 @@ these modules, because ``check`` and ``status`` must not import Optuna.
 
 from __future__ import annotations
 
-from dataclasses import field
+from msgspec import Struct
 
-from hpo_batch.late import dataclass
 from hpo_batch.sweep.options import FLAG, POSITIVE, SHARE, Options, one_of, whole
 
 
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True, kw_only=True):
     """What a sampler can do. Rules and claims use this instead of the sampler's name."""
 
     source: str
     """``module:name`` of a ``Source`` class or a ``Model`` of ``study.samplers.base``"""
-    options: Options | None = field(default_factory=dict)
+    options: Options | None = {}
     """valid options by name; None: any that its class accepts"""
     is_list: bool = False
     """runs only the planned trials"""

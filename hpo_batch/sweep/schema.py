@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from hpo_batch.files import dump_json
-from hpo_batch.late import dataclass
 from hpo_batch.records import Reason
 from hpo_batch.scheduler.names import SchedulerName
 from hpo_batch.space.build import RESERVED, build
@@ -96,6 +95,9 @@ class Objective(Table):
     command: Annotated[str | tuple[str, ...] | None, Through(command_words, "before")] = None
     """a command line, run without a shell; placeholders: {name} {args} {hyphen_args} {overrides} {params_json}
     {trial_dir}"""
+    printed: dict[str, str] = field(default_factory=dict)
+    """metrics that a command prints, each with the text around its number: { val_loss = "val loss: {}" }; step =
+    "epoch {}" counts the steps"""
     n_params: Annotated[str, Limits(pattern=ENTRY)] | None = None
     """"package.module:function": takes a configuration, returns the number of parameters of the model; must work
     without torch"""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Configuration
 from hpo_batch.space.balanced_order import evenly, levels_of
 from hpo_batch.space.cells import MOST_WALKED, projected_cells, size, valid_cells
@@ -53,8 +54,7 @@ def grid_cells(sweep: Sweep, space: Space) -> Iterator[Configuration]:
     return evenly(cells, seed=sweep.sampler.seed, taken=planned)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True, kw_only=True):
     """The part of a grid that does not run because of ``study.trials``."""
 
     cells: int

@@ -13,11 +13,9 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-from hpo_batch.late import dataclass
 
 OTHER_NAMES = {"space_table": "space"}
 """attributes whose name differs from their key, besides Python keywords, which end with _"""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import tomli
+from msgspec import Struct
 
 from hpo_batch.errors import UserError
-from hpo_batch.late import dataclass
 from hpo_batch.shipped import shipped
 from hpo_batch.text.names import nearest
 from hpo_batch.text.values import shown
@@ -18,8 +18,7 @@ from hpo_batch.text.values import shown
 Raw = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Template:
+class Template(Struct, frozen=True, kw_only=True):
     """The contents of a template file."""
 
     path: Path

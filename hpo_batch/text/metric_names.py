@@ -35,7 +35,7 @@ def tokens(name: str) -> list[str]:
 
 def direction_of(name: str) -> str | None:
     """``maximize`` or ``minimize`` if a metric's name implies it, else None."""
-    words = tokens(name)
+    words = [part for word in tokens(name) for part in (word, word.rstrip("0123456789"))]  # acc1, map50; but also f1
     negated = next((i for i, word in enumerate(words) if word in ("neg", "negative")), None)
     up, down = bool(set(words) & _MAXIMIZE), bool(set(words) & _MINIMIZE)
     if negated is not None and set(words[negated:]) & _MINIMIZE:  # scikit-learn: neg_mean_squared_error

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from msgspec import structs
+
 from hpo_batch import processes
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import Exit, StorageError, Superseded
@@ -222,7 +224,7 @@ class Attempt:
 
     def timed(self, ended: End) -> End:
         """The same end, with how long the first report took."""
-        return replace(ended, usage=replace(ended.usage or Usage(), first_report_s=self.engine.first_report_s))
+        return replace(ended, usage=structs.replace(ended.usage or Usage(), first_report_s=self.engine.first_report_s))
 
     def record_end(self, ended: Ending, *, began: float) -> None:
         """Record the end of an attempt whose function does not return."""

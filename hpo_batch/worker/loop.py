@@ -9,8 +9,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from hpo_batch.errors import StorageError, Superseded, UserError
 from hpo_batch.objective.function import FunctionObjective

@@ -16,9 +16,11 @@ A message is one JSON object:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from hpo_batch.records import Cause, CommandEnd, Complete, Failed, GivenBack, Outcome, Pruned, Reason
 from hpo_batch.scheduler.allocation import Allocation
@@ -84,7 +86,7 @@ def _number(environ: Mapping[str, str], name: str) -> int | None:
 
 
 def encode_outcome(ended: Outcome | GivenBack) -> Message:
-    return {"kind": type(ended).__name__, **asdict(ended)}
+    return {"kind": type(ended).__name__, **msgspec.to_builtins(ended)}
 
 
 def decode_outcome(message: Message) -> Outcome | GivenBack:

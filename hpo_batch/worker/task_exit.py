@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NoReturn
+
+from msgspec.structs import replace
 
 from hpo_batch import processes
 from hpo_batch.errors import HpoBatchError

@@ -152,4 +152,4 @@ def test_it_tells_what_can_be_told_without_the_frozen_sweep(cli: Cli, root: Path
 
 def test_the_documented_keys_are_the_real_ones(cli: Cli, root: Path) -> None:
     text = (REPOSITORY / "docs" / "status-json.md").read_text().partition("## explain")[2]
-    assert set(Explanation.__dataclass_fields__) <= set(re.findall(r"`(\w+)`", text))
+    assert set(Explanation.__struct_fields__) <= set(re.findall(r"`(\w+)`", text))

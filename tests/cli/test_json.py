@@ -1,4 +1,4 @@
-"""``--json`` of every command that reads: one document on stdout, whose keys docs/json.md names."""
+"""``--json`` of every command that reads or starts workers: one document on stdout, whose keys docs/json.md names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hpo_batch.cli.main import SECTIONS
 from hpo_batch.cli.main import cli as commands
 from hpo_batch.errors import Exit
 from hpo_batch.objective.function import captured
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, home_of
+from hpo_batch.store.submissions import read_submissions
 from hpo_batch.study.study import Study
 from hpo_batch.sweep.schema import Sweep
 from hpo_batch.sweep.tables import keys_of, tables_in
@@ -29,6 +30,18 @@ WRITING = {
     "propose", "import",
 }  # fmt: skip
 READING = {name for section in SECTIONS.values() for name in section} - WRITING
+STARTING = {"submit", "resume"}
+
+
+BUDGETS = """
+[[budget]]
+name = "small"
+space.kind = "a"
+
+[[budget]]
+name = "large"
+space.kind = "b"
+"""
 
 
 def documented(section: str) -> set[str]:
@@ -59,14 +72,14 @@ def study(root: Path) -> StudyHome:
     return home
 
 
-def test_every_command_that_reads_has_it_and_stands_on_the_page() -> None:
+def test_every_command_that_reads_or_starts_has_it_and_stands_on_the_page() -> None:
     with click.Context(commands) as context:
-        for name in READING:
+        for name in READING | STARTING:
             command = commands.get_command(context, name)
             assert command is not None
             assert any("--json" in parameter.opts for parameter in command.params), name
     table = TEXT.split("|---|---|---|\n")[1].split("\n\n")[0]
-    assert set(re.findall(r"`(\w+)[^`]*--json`", table)) == READING
+    assert set(re.findall(r"`(\w+)[^`]*--json`", table)) == READING | STARTING
 
 
 @pytest.mark.parametrize(
@@ -153,3 +166,50 @@ def test_the_schema(cli: Cli) -> None:
             assert {(brackets, inner.name) for inner in keys_of(table)} <= named or key.name == "budget"
     assert all(f"`{key}`" in TEXT for key in found[0])
     assert ("[space]", "") in named
+
+
+def started(cli: Cli, *words: object) -> dict[str, Any]:
+    ended = cli(*words, "--json")
+    assert ended.code == Exit.OK, ended.err
+    found = json.loads(ended.out)
+    assert keys(found) == {"[].trials"} | {f"[].{key}" for key in documented("submit")}
+    (one,) = found
+    return dict(one)
+
+
+def test_submit_and_resume(cli: Cli, write_sweep: Callable[..., Path], root: Path) -> None:
+    path = write_sweep(trials=2)
+    planned = started(cli, "submit", path, "-n")
+    assert (planned["dry_run"], planned["workers"], planned["job_ids"], planned["trials"]["remaining"]) == (
+        True, 1, [], 2,
+    )  # fmt: skip
+    assert not (root / "toy").exists()
+    first = started(cli, "submit", path, "--wait")
+    (submission,) = read_submissions(home_of(root, "toy"))
+    assert first["job_ids"] == list(submission.job_ids)
+    assert (first["workers"], first["scheduler"], first["path"]) == (1, "local", str(root / "toy"))
+    again = started(cli, "resume", "toy")
+    assert (again["workers"], again["job_ids"]) == (0, [])
+    assert again["trials"] == {"finished": 2, "remaining": 0}
+
+
+def test_json_of_a_dry_run_has_the_scripts_and_what_is_refused(cli: Cli, write_sweep: Callable[..., Path]) -> None:
+    path = write_sweep(more='[job.sbatch]\ncomment = "x"\n')
+    path.write_text(path.read_text().replace('template = "local"', 'template = "cpu"'))
+    ended = cli("submit", path, "-n", "--json")
+    (planned,) = json.loads(ended.out)
+    assert any("#SBATCH --comment=x" in text for text in planned["lines"])
+    assert (planned["scheduler"], planned["error"]) == ("slurm", None)
+
+
+def test_json_of_several_budgets_tells_which_was_refused(
+    cli: Cli, write_sweep: Callable[..., Path], root: Path
+) -> None:
+    path = write_sweep(trials=1, more=BUDGETS)
+    assert cli("submit", path, "--wait").code == Exit.OK
+    path.write_text(path.read_text().replace('direction = "minimize"', 'direction = "maximize"'))
+    ended = cli("submit", path, "-n", "--json")
+    found = json.loads(ended.out)
+    assert ended.code == Exit.BAD_INPUT
+    assert [one["study"] for one in found] == ["toy/small", "toy/large"]
+    assert all("direction" in one["error"] for one in found)

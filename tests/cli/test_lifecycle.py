@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.launch import cancel as launch_cancel
 from hpo_batch.records import TrialState
@@ -247,7 +248,7 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     """Id 7 is somebody else's by now; sbatch took job 8, and its submitter died before it knew."""
     with_array(cli, write_sweep, root, job_ids=("7",))
     home = home_of(root, "toy")
-    write_submission(home, Submission(**{**vars(read_submissions(home)[-1]), "id": LOST, "job_ids": ()}))
+    write_submission(home, replace(read_submissions(home)[-1], id=LOST, job_ids=()))
     lost, mine = home.slurm / f"{LOST}.sh", home.slurm / f"{MINE}_collector.sh"
     squeue = fake_command(
         "squeue", stdout=f"8|toy-{LOST}\t{lost}\n8|toy-{LOST}\t{lost}\n9|toy-{MINE}-collect\t{mine}\n"
@@ -262,11 +263,11 @@ def test_jobs_are_cancelled_by_name_with_those_whose_id_was_lost(
     assert scancel.calls[-1]["argv"] == ["--state=PENDING", "8"]
     # what SLURM still shows of cancelled jobs does not hold up a resume
     # and what SLURM does not show, since it is another cluster's, is said to be left
-    write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "east", "cancelled": 0.0}))
+    write_submission(home, replace(read_submissions(home)[1], cluster="east", cancelled=0.0))
     fake_command("squeue")
     fake_command("scontrol", stdout="ClusterName = west\n")
     assert "job 7 is on cluster 'east', but this is cluster 'west'" in cli("cancel", "toy").err
-    write_submission(home, Submission(**{**vars(read_submissions(home)[1]), "cluster": "", "cancelled": 1.0}))
+    write_submission(home, replace(read_submissions(home)[1], cluster="", cancelled=1.0))
     fake_command("squeue", stdout=f"8|0|COMPLETING|None|0:01|1:00|n1|0|toy-{LOST}\t{lost}\n")
     assert "0 workers" not in cli("resume", "toy", "-n").out
     assert "2 trials to finish; 2 local processes" in cli("resume", "toy", "-n").out
@@ -405,7 +406,7 @@ def test_a_collector_that_comes_after_a_cancel_does_nothing(cli: Cli, write_swee
     home = home_of(root, "toy")
     (submission,) = read_submissions(home)
     # as if it had been an array: the rule itself is tested in tests/launch
-    write_submission(home, Submission(**{**vars(submission), "job_ids": ()}))
+    write_submission(home, replace(submission, job_ids=()))
     cli("cancel", "toy")
     ended = cli("resume", "toy", "--auto", submission.id)
     assert (ended.code, "toy is not resumed: the study was cancelled" in ended.err) == (0, True)

@@ -13,11 +13,12 @@ import struct
 import sys
 import termios
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyte
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.objective.function import captured
 from hpo_batch.records import Cause, Failed, Reason

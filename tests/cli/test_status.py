@@ -17,6 +17,7 @@ from typing import Any
 
 import pyte
 import pytest
+from msgspec import structs
 
 from hpo_batch.cli.screen import screen
 from hpo_batch.monitor import queue as queue_module
@@ -99,7 +100,7 @@ def test_removed_folders_are_told(in_slurm: StudyHome, no_slurm: None) -> None:
 
 def test_a_submission_whose_id_was_lost_is_told(root: Path, no_slurm: None) -> None:
     home = make(root)
-    write_submission(home, replace(SLURM, job_ids=()))
+    write_submission(home, structs.replace(SLURM, job_ids=()))
     assert "there is no squeue on this machine" in the_status(home).unseen[0]  # it would be found there by its name
 
 
@@ -122,7 +123,7 @@ def test_many_workers_are_summed_up_and_the_odd_ones_listed(root: Path) -> None:
         WorkerStatus(worker="", job=f"7_{i}", state="pending", reason="Priority", gloss="others")
         for i in range(101, 120)
     ]
-    found = replace(the_status(home), workers=(*at_work, silent, *waiting))
+    found = structs.replace(the_status(home), workers=(*at_work, silent, *waiting))
     told = "\n".join(screen(found, width=120))
     assert "workers   120: 100 running, 19 pending, 1 silent" in told
     assert "19 pending: Priority (others)" in told
@@ -287,7 +288,7 @@ def test_the_studies_are_asked_about_in_one_question(
     budgets = '\n[[budget]]\nname = "A"\n\n[[budget]]\nname = "B"\n'
     assert cli("submit", write_sweep(trials=1, more=budgets), "--wait").code == 0
     for name, job in (("toy/A", "7"), ("toy/B", "8")):
-        write_submission(home_of(root, name), replace(SLURM, id=job, job_ids=(job,)))
+        write_submission(home_of(root, name), structs.replace(SLURM, id=job, job_ids=(job,)))
     assert len(json.loads(cli("status", "toy", "--json").out)) == 2
     assert asked.read_text().count("\n") == 1
     assert "7,8" in asked.read_text()

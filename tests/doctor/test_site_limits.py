@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.doctor.finding import Finding, Level, exit_code
 from hpo_batch.doctor.site_limits import site_findings

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from hpo_batch.errors import UserError
 from hpo_batch.launch.carry_out import job_name
@@ -116,7 +117,8 @@ def test_it_never_resumes_what_was_ended_on_purpose(home: StudyHome, root: Path)
         assert asked(home, root, markers=["DRAIN"]) == "the study is being drained"
         for state in (TaskState.CANCELLED, TaskState.PREEMPTED):
             assert "cancelled or preempted" in str(asked(home, root, ended=(TaskState.DONE, state)))
-        assert "cancelled or preempted" in str(asked(home, root, submissions=(replace(SUBMISSION, cancelled=2.0),)))
+        cancelled = (structs.replace(SUBMISSION, cancelled=2.0),)
+        assert "cancelled or preempted" in str(asked(home, root, submissions=cancelled))
         study.give_back(claimed(study), Cause.PREEMPTED)
         assert "told to stop" in str(asked(home, root))
         claim = claimed(study)  # somebody has gone on with it
@@ -128,11 +130,11 @@ def test_it_resumes_so_often_and_no_more(home: StudyHome, root: Path) -> None:
     with Study.open(home, owner(submission="aa11")) as study:
         claim = claimed(study)
         study.tell(claim, complete(claim))
-    assert asked(home, root, submissions=(replace(SUBMISSION, resumes=1),)) is None
-    assert "resumed 2 times" in str(asked(home, root, submissions=(replace(SUBMISSION, resumes=2),)))
-    later = replace(SUBMISSION, id="bb22", submitted=2.0)
+    assert asked(home, root, submissions=(structs.replace(SUBMISSION, resumes=1),)) is None
+    assert "resumed 2 times" in str(asked(home, root, submissions=(structs.replace(SUBMISSION, resumes=2),)))
+    later = structs.replace(SUBMISSION, id="bb22", submitted=2.0)
     assert "a later submission (bb22)" in str(asked(home, root, submissions=(SUBMISSION, later)))
-    refused = replace(later, refused="no")
+    refused = structs.replace(later, refused="no")
     assert asked(home, root, submissions=(SUBMISSION, refused)) is None
     assert asked(home, root, submissions=()) == "submission 'aa11' does not exist"
 

@@ -6,10 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from hpo_batch.cli.main import run
 from hpo_batch.errors import SlurmRefused, SlurmUnreachable, SubmissionUnknown
@@ -231,12 +232,12 @@ def test_an_sbatch_that_hangs_is_given_up_and_its_job_found_by_name(
 def test_a_submitter_that_died_is_not_waited_for(slurm: Slurm, root: Path) -> None:
     slurm()
     submission = go(a_plan(root))
-    open_again = replace(submission, job_ids=(), is_open=True, submitted=time.time())
+    open_again = structs.replace(submission, job_ids=(), is_open=True, submitted=time.time())
     assert is_starting(open_again)
     gone = {**open_again.submitter, "start": 1}
-    assert not is_starting(replace(open_again, submitter=gone))
-    assert is_starting(replace(open_again, submitter={**gone, "host": "elsewhere"}))
-    assert asdict(open_again)["submitter"]["pid"] == os.getpid()
+    assert not is_starting(structs.replace(open_again, submitter=gone))
+    assert is_starting(structs.replace(open_again, submitter={**gone, "host": "elsewhere"}))
+    assert structs.asdict(open_again)["submitter"]["pid"] == os.getpid()
 
 
 def test_without_lost_jobs_squeue_is_asked_for_ids(slurm: Slurm, root: Path) -> None:

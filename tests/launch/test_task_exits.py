@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.launch.task_exits import how_they_ended, last_word
 from hpo_batch.monitor.queue import Queue

@@ -278,7 +278,10 @@ def test_of_several_ways_to_give_a_metric_the_most_final_counts() -> None:
 
 
 def test_a_command_without_a_result_failed() -> None:
-    fails(exited(), Reason.NO_RESULT, r"^no result: print a line 'RESULT: auc=\.\.\.'$")
+    report = r"call hpo_batch\.report\(auc=\.\.\.\)"
+    fails(exited(), Reason.NO_RESULT, rf"^no result: {report}, or print a line 'RESULT: auc=\.\.\.'$")
+    report = r'call hpo_batch\.report\(metrics={"val/auc": \.\.\.}\), or'
+    fails(exited(want=wanted("val/auc")), Reason.NO_RESULT, report)
     fails(exited(want=wanted("a", "b")), Reason.NO_RESULT, r"print a line 'RESULT: a=\.\.\. b=\.\.\.'$")
     fails(exited(want=wanted("f", f="2 * p / q")), Reason.NO_RESULT, r"print a line 'RESULT: p=\.\.\. q=\.\.\.'$")
     fails(exited(almost="Result: 0.5"), Reason.NO_RESULT, r"RESULT: auc=\.\.\.'; the line 'Result: 0.5' is not one$")
@@ -355,6 +358,29 @@ def test_a_crash_while_stopping_is_a_crash() -> None:
 def test_crashes_become_reasons(code: int, stderr: str, reason: Reason, message: str) -> None:
     outcome = fails(exited(code=code, stderr=stderr, told=progress(loss=0.1), final={"f1": 1.0}), reason, message)
     assert outcome.metrics == {"loss": 0.1, "f1": 1.0}
+
+
+TRACE = "Traceback (most recent call last):\n  File x, line 3\n    y()\n"
+HINT = "\nSet the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.\n"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        (f"Error executing job with overrides: ['lr=1']\n{TRACE}ValueError: y\n{HINT}", "ValueError: y"),
+        (f"{TRACE}pickle.UnpicklingError: Weights only load failed.\n\t(1) In PyTorch\n\nCheck the docs.\n{HINT}",
+         "pickle.UnpicklingError: Weights only load failed."),
+        (f"{TRACE}RuntimeError: Error(s) in loading:\n\tsize mismatch for fc\n", "RuntimeError: Error(s) in loading:"),
+        (f"UserWarning: old\n\nCould not override 'lr'.\nKey 'lr' is not in struct\n{HINT}",
+         "Could not override 'lr'. Key 'lr' is not in struct"),
+        (f"{TRACE}ValueError: handled\nsrun: error: task 0 exited\n", "srun: error: task 0 exited"),
+        (f"{TRACE}ValueError: a\n\nDuring handling, another:\n\n{TRACE}KeyError: 'b'\n", "KeyError: 'b'"),
+        (f"{TRACE}KeyboardInterrupt\n", "KeyboardInterrupt"),
+        (f"{TRACE}my.Own: z\n", "my.Own: z"),
+    ],
+)  # fmt: skip
+def test_a_crash_is_told_by_the_line_that_says_why(stderr: str, message: str) -> None:
+    fails(exited(code=1, stderr=stderr), Reason.EXIT_CODE, f"^exit code 1: {re.escape(message)}$")
 
 
 def test_a_crashs_traceback_is_kept() -> None:

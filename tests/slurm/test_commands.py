@@ -104,9 +104,10 @@ def test_a_controller_that_is_down(slurm_cluster: SlurmCluster) -> None:
 def test_a_task_knows_its_allocation(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
     program = tmp_path / "show.py"
     program.write_text(
-        "import dataclasses, json, os, sys, time\n"
+        "import json, os, sys, time\n"
+        "from msgspec.structs import asdict\n"
         "from hpo_batch.scheduler.allocation import read\n"
-        "found = dataclasses.asdict(read(os.environ, time.time()))\n"
+        "found = asdict(read(os.environ, time.time()))\n"
         "print(json.dumps(found))\n"
     )
     script = f"{sys.executable} {program} > {tmp_path}/$SLURM_ARRAY_TASK_ID.json"

@@ -98,11 +98,17 @@ def test_an_unknown_partition_fails_in_slurms_words(slurm_cluster: SlurmCluster,
 
 def test_a_second_submission_adds_no_workers(slurm_cluster: SlurmCluster, cli, root: Path, toy) -> None:
     sweep = toy("sleeps", 12)
-    assert cli("submit", sweep)[0] == 0
-    code, _, err = cli("submit", sweep)
+    code, out, _ = cli("submit", sweep, "--json")
+    assert code == 0
+    (started,) = json.loads(out)
+    code, out, err = cli("submit", sweep, "--json")
     assert code == 0
     assert "2 workers are already running; none added" in err
     (submission,) = read_submissions(home_of(root, "toy"))
+    assert (started["scheduler"], started["workers"]) == ("slurm", 2)
+    assert started["job_ids"] == list(submission.job_ids) != []
+    (again,) = json.loads(out)
+    assert (again["running"], again["workers"], again["job_ids"]) == (2, 0, [])
     assert "--gres" not in slurm_cluster.run("scontrol", "show", "job", submission.job_ids[0]).stdout
 
 

@@ -10,11 +10,11 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import optuna
 import pytest
+from msgspec.structs import asdict
 
 from hpo_batch.journal.encode import FORMAT, Writer
 from hpo_batch.journal.file import Journal

@@ -6,11 +6,11 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from hpo_batch import processes
 from hpo_batch.errors import StorageError

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hpo_batch.store.home import home_of
 from hpo_batch.store.submissions import Submission, read_submissions, write_submission

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.errors import StorageError, UserError
 from hpo_batch.records import TrialState
@@ -83,9 +83,9 @@ def test_what_a_row_must_tell(root: Path) -> None:
 
 
 def test_times_and_repeats(root: Path) -> None:
-    first = dataclasses.replace(row(), started=1000.0, ended=1060.0, seed=3)
-    second = dataclasses.replace(row(1, value=0.7), ended=2000.0)
-    home, _ = made(root, [first, second, dataclasses.replace(row(2), started=50.0, ended=40.0)])
+    first = replace(row(), started=1000.0, ended=1060.0, seed=3)
+    second = replace(row(1, value=0.7), ended=2000.0)
+    home, _ = made(root, [first, second, replace(row(2), started=50.0, ended=40.0)])
     trials = state_of(home).trials
     assert [(t.started, t.ended) for t in trials] == [(1000.0, 1060.0), (2000.0, 2000.0), (50.0, 50.0)]
     assert [t.facts.get("replicate_of") for t in trials] == [None, 0, 0]

@@ -203,3 +203,55 @@ def test_max_failed_counts_whatever_is_in_between(root: Path, most: int) -> None
         assert here.failed == most
         assert here.stopped is not None
         assert f"study.max_failed = {most}" in here.stopped.detail
+
+
+def test_two_trainings_that_report_nothing_stop_a_sweep_that_never_had_a_result(root: Path) -> None:
+    with sweep(root, "a") as here:
+        for _ in range(10):
+            here.begin(0)
+            if here.stopped:
+                break
+            here.end(0, Reason.NO_RESULT)
+        assert here.failed == 2
+        assert here.stopped is not None
+        assert "no trial has reported a result, and 2 ran to their end" in here.stopped.detail
+
+
+def test_trainings_that_report_nothing_beside_longer_ones_do_not(root: Path) -> None:
+    with sweep(root, "abcd") as here:
+        here.begin()
+        for turn in range(4):
+            here.end(2 + turn % 2, Reason.NO_RESULT)
+            here.begin(2 + turn % 2)
+            assert (here.stopped is not None) == (turn == 3)  # two run that began before the newest failure
+
+
+@pytest.mark.parametrize("before", [[None], [Reason.EXCEPTION, None]], ids=str)
+def test_a_result_shows_that_the_code_reports(root: Path, before: list[Reason | None]) -> None:
+    with sweep(root, "a") as here:
+        for reason in [*before, *[Reason.NO_RESULT] * 4]:
+            here.begin(0)
+            here.end(0, reason)
+        here.begin(0)
+        assert here.stopped is None
+        here.end(0, Reason.NO_RESULT)
+        here.begin(0)
+        assert here.stopped is not None
+
+
+def test_other_failures_in_between_need_the_usual_number(root: Path) -> None:
+    with sweep(root, "a") as here:
+        for reason in (Reason.NO_RESULT, Reason.NAN, Reason.NO_RESULT):
+            here.begin(0)
+            here.end(0, reason)
+        here.begin(0)
+        assert here.stopped is None
+
+
+def test_stop_after_one_stops_after_one(root: Path) -> None:
+    with sweep(root, "a", tables={"failures": "stop_after = 1"}) as here:  # type: ignore[arg-type]
+        here.begin(0)
+        here.end(0, Reason.NO_RESULT)
+        here.begin(0)
+        assert here.failed == 1
+        assert here.stopped is not None

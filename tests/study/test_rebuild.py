@@ -8,12 +8,12 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.errors import StorageError
 from hpo_batch.objective.metrics import Wanted

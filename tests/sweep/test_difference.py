@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from hpo_batch.sweep.difference import Change, difference
 from hpo_batch.sweep.schema import Sweep

@@ -9,6 +9,7 @@ import pytest
 
 from hpo_batch.errors import SweepInvalid, UserError
 from hpo_batch.sweep.load import load
+from hpo_batch.sweep.name import name_in_toml
 from hpo_batch.sweep.templates import merge, template_folders
 from tests.sweep.conftest import HEAD, SPACE, Load, LoadOne, Told, shorten
 
@@ -16,10 +17,14 @@ from tests.sweep.conftest import HEAD, SPACE, Load, LoadOne, Told, shorten
 
 
 def test_missing_file(folder: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"^no sweep file 'sweep.toml'; 'hpo-batch submit' takes the path of a TOML file$"
-    ):
+    with pytest.raises(UserError, match=r"^no sweep file 'sweep.toml'; 'hpo-batch init' writes one$"):
         load(Path("sweep.toml"))
+    (folder / "pyproject.toml").touch()
+    (folder / "sweep.toml").touch()
+    with pytest.raises(UserError, match=r"^no sweep file 'swep.toml'; did you mean 'sweep.toml'\?$"):
+        load(Path("swep.toml"))
+    with pytest.raises(UserError, match=r"^no sweep file 'lr.toml'; its folder has sweep.toml$"):
+        name_in_toml("lr.toml")
 
 
 def test_directory(folder: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from hpo_batch.findings.model.parameter import ParamInfo
 from hpo_batch.findings.model.stats import ALPHA

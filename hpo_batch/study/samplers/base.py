@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from hpo_batch.journal.state import JournalState
 from hpo_batch.journal.trial import ScannedTrial
-from hpo_batch.late import dataclass
 from hpo_batch.records import Configuration, Value
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.schema import Sweep
@@ -26,16 +26,14 @@ ALIKE = 64
 RANDOM_DRAWS = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
+class Candidate(Struct, frozen=True, kw_only=True):
     configuration: Configuration
     origin: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = {}
     """stored with the trial: ``sampler``, the attributes set by Optuna's sampler; ``index``, its place in a sequence"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draw:
+class Draw(Struct, frozen=True, kw_only=True):
     candidates: list[Candidate]
     """untried and valid, best first"""
     used_up: bool = False
@@ -112,8 +110,7 @@ class Refusals:
         return f"no valid configuration in {sum(self._count.values())} draws; most often: {most_common}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelRequest:
+class ModelRequest(Struct, frozen=True, kw_only=True):
     """What a model is created for."""
 
     sweep: Sweep
@@ -132,8 +129,7 @@ class ModelRequest:
         return self.sweep.sampler.startup_trials
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
+class Model(Struct, frozen=True, kw_only=True):
     """A subclass of Optuna's BaseSampler: how to construct it, and how much history it sees."""
 
     make: Callable[[ModelRequest], optuna.samplers.BaseSampler]

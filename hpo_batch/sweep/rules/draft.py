@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from hpo_batch.late import dataclass
+from msgspec import Struct
+
 from hpo_batch.records import Problem
 from hpo_batch.space.space import Space
 from hpo_batch.sweep.lines import Key
 from hpo_batch.sweep.schema import Sweep
 
 
-@dataclass(frozen=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A sweep that may have mistakes."""
 
     sweep: Sweep
