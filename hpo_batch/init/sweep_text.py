@@ -224,6 +224,10 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
         steps.append(
             f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
             f"'{_report(metric)}', and 'import hpo_batch' at the top"
+            + (
+                "; it may be printed of batches, folds or other data too: report the one that counts"
+                * metric.is_several
+            )
         )
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")
