@@ -4,7 +4,7 @@ Python needs a third of a second for what a command imports, and a second with p
 milliseconds. What is forked is a real process, with an id, exit code, signals, streams, directory, environment and user
 of its own. Only what it would import is there already: tests of that start Python itself (``cli/test_light.py``,
 ``cli/test_without_torch.py``, ``worker/test_start.py``, ``worker/test_imports.py``), and so does everything that the
-product starts.
+product starts, but for the local workers of ``workers``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,15 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from hpo_batch.processes import programs
+
+if TYPE_CHECKING:
+    import pytest
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _MOST = 1 << 20
@@ -43,14 +49,20 @@ _GIVEN_LATER = frozenset({"PYTHONPATH", "PYTHONIOENCODING", "PYTHONDONTWRITEBYTE
 _STATISTICS = {"report": "hpo_batch.findings.report", "compare": "hpo_batch.findings.report"}
 """what is imported when the first process of these commands is asked for"""
 _PR_SET_DUMPABLE = 4
+_ROOM = {"ROOM": "-" * 50_000}
+"""a variable whose memory the variables of forks take"""
 
 
 class Forked(subprocess.Popen[Any]):
     """A ``Popen`` of ``hpo-batch ARGV`` whose process is forked by ``_serve`` instead of started.
 
-    ``executable`` may be another Python of the same version. ``subprocess`` opens the pipes, reads them and knows the
-    time-outs; the steps below it are replaced.
+    ``executable`` may be another Python of the same version, ``imports`` further modules that are there already.
+    ``subprocess`` opens the pipes, reads them and knows the time-outs; the steps below it are replaced.
     """
+
+    def __init__(self, *args: Any, imports: tuple[str, ...] = (), **options: Any) -> None:
+        self._imports = imports
+        super().__init__(*args, **options)
 
     def _execute_child(self, *args: Any) -> None:  # type: ignore[override]
         asked = inspect.signature(subprocess.Popen._execute_child).bind(self, *args).arguments  # type: ignore[attr-defined]
@@ -61,7 +73,7 @@ class Forked(subprocess.Popen[Any]):
         with theirs:
             fds = [number if fd == -1 else fd for number, fd in enumerate(streams)]
             request = pickle.dumps({name: asked[name] for name in names})
-            server = _server(os.getpid(), asked["executable"] or sys.executable)
+            server = _server(os.getpid(), asked["executable"] or sys.executable, self._imports)
             socket.send_fds(server, [request], [*fds, theirs.fileno()])
         self.pid = int(self._ask(None))
         self._child_created = True
@@ -89,6 +101,35 @@ class Forked(subprocess.Popen[Any]):
         return answer
 
 
+def workers(patch: pytest.MonkeyPatch, *imports: str) -> None:
+    """Fork the local workers that ``submit`` starts in this process; hundreds of tests do, for a trial or two.
+
+    Args:
+        imports: modules that the user's code imports.
+    """
+
+    def popen(argv: list[str], **options: Any) -> subprocess.Popen[Any]:
+        if argv[:4] == [sys.executable, "-m", "hpo_batch", "worker"] and can_start(options["env"]):
+            return Forked(argv[3:], imports=imports, **options)
+        return subprocess.Popen(argv, **options)
+
+    patch.setattr(programs, "subprocess", types.SimpleNamespace(**{**vars(subprocess), "Popen": popen}))
+
+
+def _show_environment(env: Mapping[str, str]) -> None:
+    """Have /proc/PID/environ show these variables: by them a local worker is found before it has a card.
+
+    That file shows the memory in which the kernel put the variables at the start, the 50th field of stat (man 5 proc).
+    Nothing else may be in use there: ``os.environ`` must have been cleared.
+    """
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    block = b"".join(os.fsencode(f"{name}={text}") + b"\0" for name, text in env.items())
+    assert len(block) <= end - start, "an environment larger than _ROOM"
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, block, len(block))
+
+
 def can_start(env: Mapping[str, str]) -> bool:
     """Whether Python would start with these variables as it does with those of the tests."""
     return _read_at_start(env) == AT_START
@@ -103,13 +144,14 @@ AT_START = _read_at_start(os.environ)
 
 
 @functools.cache
-def _server(pid: int, python: str) -> socket.socket:
+def _server(pid: int, python: str, imports: tuple[str, ...]) -> socket.socket:
     """Where the requests of this process go."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * _MOST)
     with theirs:
-        argv = [python, "-m", __name__, str(theirs.fileno())]
-        env = {name: text for name, text in os.environ.items() if not name.startswith(_READ_AT_START)} | AT_START
+        argv = [python, "-m", __name__, str(theirs.fileno()), *imports]
+        env = {name: text for name, text in os.environ.items() if not name.startswith(_READ_AT_START)}
+        env |= AT_START | _ROOM
         if python != sys.executable:
             env["PYTHONPATH"] = sysconfig.get_path("purelib")
         process = subprocess.Popen(argv, env=env, pass_fds=[theirs.fileno()], cwd=_REPOSITORY, stdin=subprocess.DEVNULL)
@@ -171,6 +213,7 @@ def _become(asked: Mapping[str, Any]) -> None:
     """The process that was asked for; in the order of CPython's ``child_exec``."""
     env, started_with = asked["env"], dict(os.environ)
     os.environ.clear()
+    _show_environment(env)
     os.environ.update(env)
     time.tzset()
     tempfile.tempdir = None  # TMPDIR may be another
@@ -227,6 +270,8 @@ def _run() -> int:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
     _import_the_package()
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()  # so that no fork copies it by looking at it

@@ -86,7 +86,7 @@ def _study(status: StudyStatus, console: Console, *, all_workers: bool) -> Itera
             yield course(status.course, min(width, MOST_WIDE), is_plain=is_plain)
         is_best = line.startswith("best") or (is_best and not line[:INDENT].strip())
         yield _styled(line)
-    yield from _newest(status)
+    yield from (_cut(line, width) for line in _newest(status))
 
 
 def bar(status: StudyStatus, width: int, *, is_plain: bool) -> Text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from hpo_batch.store.footprint import about
 from hpo_batch.store.home import Marker
 from hpo_batch.sweep.walltime import format_walltime
 from hpo_batch.text.lines import one_line, printable
-from hpo_batch.text.numbers import count, duration
+from hpo_batch.text.numbers import count, duration, folded
 
 if TYPE_CHECKING:
     from hpo_batch.monitor.eta import Eta
@@ -327,8 +326,7 @@ def _wrapped(label: str, text: str, width: int | None) -> list[str]:
     if width is None:
         return [f"{label:<{INDENT}}{text}"]
     room = max(20, width - INDENT)
-    # not at hyphens: names, paths and options are copied from here
-    parts = textwrap.wrap(text, room, break_on_hyphens=False, subsequent_indent="  " if not label else "") or [""]
+    parts = folded(text, room, indent="  " if not label else "") or [""]
     return [f"{label if i == 0 else '':<{INDENT}}{part}" for i, part in enumerate(parts)]
 
 

@@ -13,6 +13,7 @@ from hpo_batch.document.drawing import Figure
 from hpo_batch.document.svg import inline, standalone
 from hpo_batch.records import Answer
 from hpo_batch.text.lines import one_line, printable
+from hpo_batch.text.numbers import unparted
 
 
 def html(document: Document) -> str:
@@ -61,4 +62,4 @@ def _finalize(value: object) -> object:
     if type(value) is not str:
         return value
     # blanks at the ends part words of the template
-    return f"{' ' * value.startswith(' ')}{printable(value)}{' ' * value.endswith(' ')}"
+    return f"{' ' * value.startswith(' ')}{unparted(printable(value))}{' ' * value.endswith(' ')}"

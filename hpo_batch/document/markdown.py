@@ -23,7 +23,7 @@ from hpo_batch.document.drawing import Figure
 from hpo_batch.records import Answer
 from hpo_batch.text import escapes
 from hpo_batch.text.lines import one_line, printable
-from hpo_batch.text.numbers import count
+from hpo_batch.text.numbers import count, folded
 
 MOST_ALT: Final = 1200
 """letters of what a figure shows, in words"""
@@ -176,10 +176,9 @@ def tex(cell: Cell) -> str:
 
 def terminal(document: Document, *, width: int = 100) -> str:
     """The same for a terminal: tables by tabulate's look, figures as their words."""
-    import textwrap
 
     def wrapped(text: str, indent: str = "") -> str:
-        return textwrap.fill(printable(text), width, subsequent_indent=indent, break_on_hyphens=False) or ""
+        return "\n".join(folded(printable(text), width, indent=indent))
 
     def said(each: Said) -> str:
         head = ": ".join(part for part in (each.study, each.question) if part)

@@ -49,6 +49,10 @@ _DEFAULT_OF_ARGPARSE = re.compile(r"\(default: ('[^']*'|\"[^\"]*\"|[^\s;,)\]]+)\
 _OPTIONAL = re.compile(r"\[[A-Z][A-Z0-9_]*\](?:[\s,]+\[[A-Z][A-Z0-9_]*\])*")
 # of Transformers 5: warmup_steps is a number of steps, or a share of them
 _SHARE = re.compile(r"\bfloat in (?:range )?`?\[0, ?1\)")
+# jsonargparse: Union[float, null], and Union[float, Untyped] for an argument with a default and no annotation
+_UNION = re.compile(r"\b[Tt]ype:\s*(?:Union|Optional)\[([\w, ]{1,200})\]")
+_NUMBERS: Final = frozenset(("int", "float"))
+_NOTHING: Final = frozenset(("null", "None", "NoneType", "Untyped"))
 # click and typer divide the values of a list so, and what else they say of a default by semicolons
 _SEVERAL = re.compile(r"\[default: [^\s,;\]]+, [^\]]")
 _REQUIRED = re.compile(r"[\[(;]\s*required\b", re.IGNORECASE)
@@ -232,6 +236,10 @@ def _kind(metavar: str, told: str, value: object, choices: tuple[object, ...]) -
     is_switch = isinstance(value, bool) and _OPTIONAL.fullmatch(metavar) is not None
     if is_list or (metavar.startswith("[") and "|" not in metavar and not is_switch):
         return Kind.LIST
+    union = _UNION.search(told)
+    members = {one.strip() for one in union[1].split(",")} if union else set[str]()
+    if members & _NUMBERS and members <= _NUMBERS | _NOTHING:
+        return Kind.REAL if "float" in members else Kind.INTEGER
     typed = re.search(r"\b[Tt]ype:\s*([^,;)]+?)(?:[,;)]|\s+[Dd]efault|$)", told)  # jsonargparse, fire
     if typed and re.search(r"(?i)\b(?:list|tuple|dict|set|sequence|union|callable)\b", typed[1]):
         return Kind.LIST

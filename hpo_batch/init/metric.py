@@ -16,7 +16,7 @@ from hpo_batch.init.labels import printed_labels
 from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import is_seen, shown
 from hpo_batch.init.sure import is_option, is_result, is_used
-from hpo_batch.text.metric_names import MEASURES, direction_of, tokens
+from hpo_batch.text.metric_names import MEASURES, SPLITS, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
 _BARE = re.compile(r"RESULT:\s*\{([A-Za-z_][\w.]*)")
@@ -31,7 +31,23 @@ _OF_TRAINING: Final = frozenset({"train", "training"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
 _BOOSTERS: Final = frozenset({"XGBoostCallback", "LightGBMCallback"})
 # words of variables that hold more than a number
-_OBJECTS: Final = frozenset({"logger", "meter", "meters", "tracker", "history", "fn", "func", "criterion"})
+_OBJECTS: Final = frozenset(
+    (
+        "logger",
+        "meter",
+        "meters",
+        "tracker",
+        "history",
+        "fn",
+        "func",
+        "criterion",
+        "type",
+        "types",
+        "name",
+        "names",
+        "mode",
+    )
+)
 _LIGHTNING: Final = frozenset({"lightning", "pytorch_lightning"})
 _KERAS: Final = frozenset({"keras", "tensorflow"})
 
@@ -186,7 +202,17 @@ def _logged(tree: ast.AST) -> Iterator[str]:
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value
+            elif isinstance(first, ast.JoinedStr):
+                yield from _of_stages(tree, first)
             yield from _keys(node)
+
+
+def _of_stages(tree: ast.AST, name: ast.JoinedStr) -> Iterator[str]:
+    """The names that ``f"{stage}_loss"`` stands for, by the stages that the module names: ``val_loss``."""
+    if [type(part) for part in name.values] == [ast.FormattedValue, ast.Constant]:
+        rest = name.values[1]
+        stages = {one.value for one in ast.walk(tree) if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+        yield from (f"{stage}{getattr(rest, 'value', '')}" for stage in sorted(stages & SPLITS))
 
 
 def _monitored(tree: ast.AST) -> Iterator[str]:
@@ -225,7 +251,7 @@ def _printed(tree: ast.Module) -> Iterator[Metric]:
             name = own
         if variable in mappings:
             yield replace(_metric(number, variable=variable, place=place_of(tree, one.value)), is_mapping=True)
-        elif _is_measure(name) and not isinstance(one.value, ast.Constant) and not is_option(one.value):
+        elif _is_measure(name) and _is_number(one.value):
             place = place_of(tree, one.value)
             found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
             step = place.step if place is not None else ""
@@ -233,6 +259,11 @@ def _printed(tree: ast.Module) -> Iterator[Metric]:
             is_shown = is_sure and is_seen(tree, call)
             labels = printed_labels(name, one.value, step, [values for _, values in calls]) if is_shown else {}
             yield replace(found, labels=labels, said=one.before, is_several=not is_sure)
+
+
+def _is_number(value: ast.expr) -> bool:
+    """Whether a value may be one that was measured: no constant, option or object."""
+    return not isinstance(value, ast.Constant) and not is_option(value) and not {*tokens(called(value))} & _OBJECTS
 
 
 def _own_name(value: ast.expr) -> str:

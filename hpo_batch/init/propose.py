@@ -37,14 +37,16 @@ _SETTINGS: Final = words(
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
     "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
     "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial "
-    "dtype streaming tracking revision tokenizer trust telemetry attn quant 4bit 8bit mismatched linebreaks"
+    "dtype tf32 xformers offload foreach streaming tracking revision tokenizer trust telemetry attn quant 4bit 8bit "
+    "mismatched linebreaks"
 )
 # words of sizes that the data decide: another one is another model, or none
 _OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop rows columns")
 # options that say what is trained, although a word of theirs is one of settings
 _TRAINED: Final = words("max_depth max_features max_leaves max_leaf_nodes max_bin")
 _NOT_TRAINED: Final = words("eval test val valid validation predict")
-_SWITCHES: Final = words("train do_train training fit do_fit do_eval")
+_SWITCHES: Final = words("train do_train training fit do_fit do_eval scale_lr")
+_RESUMES: Final = "resume_from_checkpoint"
 _SHORT_FLAG = re.compile(r"-[^-]")
 _BRACES = re.compile(r"\{\w+\}|[{}]")
 _DOUBLED: Final = str.maketrans({"{": "{{", "}": "}}"})
@@ -145,10 +147,19 @@ def _given(option: Option, script: Script) -> list[str]:
     is_unset = script.is_hydra and option.default is None and option.words not in ("dirpath", "default_root_dir")
     if is_unset or is_file or option.kind is Kind.INTEGER:
         return []
+    if option.name == _RESUMES and _resumes_latest(script):
+        return _as_words(option, "latest", script)
     # the Trainer saves to its output_dir, and goes on from what it finds there; some of its scripts want it to be empty
-    if option.words in _CHECKPOINTS or (script.is_of_trainer and option.name == "output_dir"):
+    is_searched_for = option.name == "output_dir" and (script.is_of_trainer or _resumes_latest(script))
+    if option.words in _CHECKPOINTS or is_searched_for:
         return _as_words(option, "{checkpoint_dir}", script)
     return _as_words(option, "{trial_dir}", script) if option.words in _OUTPUTS else []
+
+
+def _resumes_latest(script: Script) -> bool:
+    """Whether it begins with the newest checkpoint in its output_dir, if there is one, as scripts of Diffusers do."""
+    is_told = re.search(r"""resume_from_checkpoint [!=]= ["']latest["']""", script.text) is not None
+    return is_told and any(option.name == _RESUMES for option in script.options)
 
 
 def _as_words(option: Option, value: str, script: Script) -> list[str]:

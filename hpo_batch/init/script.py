@@ -56,7 +56,7 @@ def read_script(
         module = module_of(path, tree, text)
     runs = [python, *(("-m", module) if module else (str(path),))]
     how = _How(argv=tuple(runs), subcommand=subcommand, words=words, limit_s=limit_s, tell=tell)
-    return replace(_read(path, text, tree, how), module=module)
+    return replace(_configured(_read(path, text, tree, how), _config_of(words)), module=module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +162,19 @@ def _with_config(script: Script, words: Sequence[str]) -> Script:
     keys = hydra.options_of(load(file), "--") if file.suffix in (".yaml", ".yml") and file.is_file() else ()
     more = [one for one in keys if one.flag not in known and not one.flag.startswith("--config")]
     return replace(script, options=(*script.options, *more))
+
+
+def _configured(script: Script, words: Sequence[str]) -> Script:
+    """A script whose defaults are those of the file that the user names: ``parser.set_defaults(**values)``."""
+    file = Path(words[-1].removeprefix("--config=")) if words else Path()
+    if file.suffix not in (".yaml", ".yml") or not file.is_file() or script.is_hydra:
+        return script
+    given = {key.replace("-", "_"): value for key, value in load(file).items() if isinstance(value, int | float | str)}
+    options = [
+        replace(one, default=given[name], is_typed=True) if (name := one.name.replace("-", "_")) in given else one
+        for one in script.options
+    ]
+    return replace(script, options=tuple(options))
 
 
 def _config_of(words: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -18,9 +17,11 @@ from hpo_batch.sweep.rules.fill_in import FILL_IN
 from hpo_batch.sweep.values import study_name as checked_name
 from hpo_batch.text.lines import printable
 from hpo_batch.text.names import listed, plain_name
+from hpo_batch.text.numbers import folded
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
+_ONE_OF_SEVERAL: Final = "; it may be printed for batches, folds or other data, too: report only the value that counts"
 _COLUMNS: Final = 110
 _NO_NAMES: Final = ("", "train", "main", "run", "training", "src", "scripts", "code", "python", "tools", "bin", "cli")
 """of scripts and their folders, which tell nobody what is trained"""
@@ -188,8 +189,7 @@ def _constraints(proposal: Proposal) -> Iterator[str]:
 
 def _commented(text: str, indent: str = "") -> list[str]:
     start = f"# {indent}"
-    lines = textwrap.wrap(printable(text), _COLUMNS, break_long_words=False, break_on_hyphens=False)
-    return [f"{start}{line}" for line in lines]
+    return [f"{start}{line}" for line in folded(printable(text), _COLUMNS, long_words=False)]
 
 
 def found_in_output(script: Script, metric: Metric) -> str:
@@ -202,35 +202,45 @@ def next_steps(script: Script, metric: Metric | None, proposal: Proposal) -> Seq
     """What is left to do before the sweep can run, one sentence each."""
     reasons = {mark: f": {why}" for mark, why in proposal.reasons.items()}
     steps = [f"replace {mark} in the command{reasons.get(mark, '')}" for mark in proposal.marks]
-    name = script.path.name
     if steps:
-        steps[-1] += f"; or let init read the command that you type by hand, --from '{name} --option value ...'"
-    of_trainer: list[str] = []
-    if metric is not None and metric.callback == "HuggingFaceCallback":
-        of_trainer += edits(ast.parse(script.text), name, metric.name)
-    if metric is None:
-        steps.append(
-            f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
-        )
-    elif of_trainer:
-        steps += of_trainer
-    elif metric.callback:
-        steps.append(
-            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
-            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
-        )
-    elif not metric.is_reported and not metric.labels:
-        does = "returns" if metric.is_returned else "prints"
-        steps.append(
-            f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
-            f"'{_report(metric)}', and 'import hpo_batch' at the top"
-            + (
-                "; it may be printed of batches, folds or other data too: report the one that counts"
-                * metric.is_several
-            )
-        )
+        by_hand = f"--from '{script.path.name} --option value ...'"
+        steps[-1] += f"; or let init read the command that you type by hand, {by_hand}"
+    steps += _to_report(script, metric)
     if metric is not None and metric.direction is None:
         steps.append(f"say whether {metric.name} is to be minimized or maximized")
     if not proposal.parameters:
         steps.append("say in [space] what to search: no option tells between which values")
     return steps
+
+
+def _to_report(script: Script, metric: Metric | None) -> Iterator[str]:
+    """What is left to do until the script reports."""
+    name = script.path.name
+    if metric is None:
+        yield f"{name} names no metric: report one (hpo_batch.report(epoch, val_loss=...)) and name it in [study]"
+        return
+    is_of_trainer = metric.callback == "HuggingFaceCallback"
+    of_trainer = list(edits(ast.parse(script.text), name, metric.name)) if is_of_trainer else []
+    if of_trainer:
+        yield from of_trainer
+    elif metric.callback:
+        yield (
+            f"{_who(script, metric)} does not report {metric.name}: add hpo_batch.integrations.{metric.callback}() to "
+            f"the callbacks of its {_TRAININGS.get(metric.callback, 'trainer')}; docs/integrations.md"
+        )
+    elif not metric.is_reported and not metric.labels:
+        does = "returns" if metric.is_returned else "prints"
+        yield (
+            f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
+            f"'{_report(metric)}', and 'import hpo_batch' at the top" + (_ONE_OF_SEVERAL if metric.is_several else "")
+        )
+    if metric.callback == "LightningCallback" and not _has_folder(script.text):
+        yield (
+            "give its trainer default_root_dir=os.environ.get('HPO_BATCH_TRIAL_DIR'), or trials that start together "
+            "share one folder; docs/integrations.md"
+        )
+
+
+def _has_folder(text: str) -> bool:
+    """Whether a training with Lightning writes to a folder of its own, or to none."""
+    return "default_root_dir" in text or ("logger=False" in text and "enable_checkpointing=False" in text)

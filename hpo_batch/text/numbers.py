@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,30 @@ LARGE: Final = 1e7
 MOST_PLAIN: Final = 1e15
 NONE: Final = "\N{EN DASH}"
 """shown instead of a missing number"""
+
+_BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|°C|[kMG]?B|[kMG]|ms|s|min|h|hours?|CPUs?|GPUs?)(?!\w))")
+
+
+def unparted(text: str) -> str:
+    """Text in which no line break can part a number and its unit: ``0.4 s`` with a no-break space."""
+    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
+
+
+def folded(text: str, width: int, *, indent: str = "", long_words: bool = True) -> list[str]:
+    """Lines of at most ``width`` characters; none if there is no text.
+
+    Not broken at hyphens, since names, paths and options are copied from there, nor between a number and its unit.
+
+    Args:
+        indent: of the lines after the first.
+        long_words: break words that are longer than a line.
+    """
+    import textwrap
+
+    lines = textwrap.wrap(
+        unparted(text), width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=long_words
+    )
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def label(value: Value | None) -> str:

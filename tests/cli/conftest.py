@@ -10,6 +10,7 @@ import pytest
 from hpo_batch.cli.main import run
 from hpo_batch.doctor import file_system
 from hpo_batch.monitor import waiting
+from tests import forked
 from tests.helpers import REPOSITORY, Ended
 
 SWEEP = """
@@ -42,7 +43,8 @@ Cli = Callable[..., Ended]
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """``cli("submit", path)`` in the repository's root, with a logs directory of the test's own."""
+    """``cli("submit", path)`` in the repository's root, with a logs directory of the test's own; workers are forked."""
+    forked.workers(monkeypatch)
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setenv("HPO_BATCH_ROOT", str(root))
     monkeypatch.setattr(waiting, "LOOK_EVERY_S", 0.1)

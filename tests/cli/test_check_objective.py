@@ -131,6 +131,7 @@ DOUBTED = [
     ('command = "@PY train.py --x {x} --batch-size {batch_size}"', "it does not get 'fast', unless it reads $"),
     ('command = "@PY hydra_train.py {overrides}"', "add hydra.run.dir={trial_dir}"),
     ('command = "@PY hydra_train.py -m {overrides}"', "add hydra.sweep.dir={trial_dir}"),
+    ('command = "@PY -m hydra_train {overrides}"', "add hydra.run.dir={trial_dir}"),
     ('command = "@PY train.py {hyphen_args} --ckpt ~/x"', "'~/x' is not expanded"),
     ('command = "@PY train.py {hyphen_args} --ckpt $HOME"', "'$HOME' is not expanded"),
     ('command = "@PY train.py {hyphen_args}"\nenv = { CUDA_VISIBLE_DEVICES = "0" }', "gives all workers the same"),
@@ -147,6 +148,14 @@ def test_what_may_be_meant_otherwise_is_told_and_not_refused(
         assert ended.code == 0, ended.err
         assert f"warning: objective.{'env' if 'env' in objective else 'command'}" in ended.err
         assert message in ended.err
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_command_may_add_what_reports(cli: Cli, sweep: Callable[..., Path], project: Path, is_told: bool) -> None:
+    (project / "quiet.py").write_text("print('loss', 1)\n")
+    word = "--trainer.callbacks+=hpo_batch.integrations.LightningCallback" if is_told else "--trainer.callbacks+=Mine"
+    path = sweep(f'command = "{PYTHON} quiet.py {word} {{args}}"')
+    assert ("quiet.py reports no result" in cli("check", path).err) is not is_told
 
 
 @pytest.mark.parametrize("is_told", [False, True])

@@ -138,8 +138,9 @@ def test_likely_variances_come_in_pairs_around_the_most_likely() -> None:
 
 def test_nothing_is_left_to_test_with() -> None:
     it = problem(8)
-    assert f_test(it, it.prior[0], [0], np.zeros((8, 1))) is None
-    assert f_test(it, it.prior[0], [0], np.random.default_rng(0).normal(size=(8, 6))) is None
+    process = Process(problem=it, theta=it.prior[0])
+    assert f_test(process, [0], np.zeros((8, 1))) is None
+    assert f_test(process, [0], np.random.default_rng(0).normal(size=(8, 6))) is None
 
 
 def test_a_level_that_holds_all_of_the_worst_trials_is_told() -> None:

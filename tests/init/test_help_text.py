@@ -112,3 +112,18 @@ def test_the_boxes_of_typer() -> None:
 @pytest.mark.parametrize("text", ["", "\x00\x1b[", "--", "  --\n  -- x\n", "usage:\n" * 1000, "  --a" + " -b" * 5000])
 def test_nonsense_is_no_error(text: str) -> None:
     parse(text)
+
+
+@pytest.mark.parametrize(
+    ("shown", "kind"),
+    [
+        ("Union[float, Untyped], default: 0.01", Kind.REAL),
+        ("Union[float, int, null], default: null", Kind.REAL),
+        ("Optional[int], default: null", Kind.INTEGER),
+        ("Union[bool, int], default: True", Kind.LIST),
+        ("Union[str, Accelerator], default: auto", Kind.LIST),
+    ],
+)
+def test_numbers_that_may_be_something_else(shown: str, kind: Kind) -> None:
+    (option,) = parse(f"options:\n  --lr LR  (type: {shown})\n").options
+    assert option.kind is kind

@@ -14,7 +14,7 @@ from hpo_batch.init.option import Kind
 from hpo_batch.init.propose import Proposal, propose
 from hpo_batch.init.script import read_script
 from hpo_batch.init.typed import read_typed, with_typed
-from tests.init.test_traits import values
+from tests.init.test_traits import BEGIN, END, values
 
 # as HfArgumentParser of Transformers 5.24 prints them
 HELP = """
@@ -177,3 +177,20 @@ def test_a_script_that_looks_for_its_checkpoint_needs_the_callback_only(resuming
     text = SCRIPT.replace("trainer.train()", resuming)
     (only,) = edits(ast.parse(text), "train.py", "eval_loss")
     assert "'callbacks=[HuggingFaceCallback()]'" in only
+
+
+def test_a_script_of_diffusers_goes_on_from_its_latest_checkpoint(folder: Path) -> None:
+    options = "".join(
+        f"p.add_argument('--{one})\n"
+        for one in (
+            "output_dir', default='out'",
+            "resume_from_checkpoint', type=str",
+            "learning_rate', type=float, default=0.01",
+            "allow_tf32', action='store_true'",
+            "scale_lr', action='store_true'",
+        )
+    )
+    (folder / "train.py").write_text(f"{BEGIN}{options}{END}if args.resume_from_checkpoint != 'latest': ...\n")
+    made = propose(read_script(Path("train.py"), subcommand="", python="python"), python="python")
+    assert made.command == "python train.py --output_dir {checkpoint_dir} --resume_from_checkpoint latest {args}"
+    assert list(made.parameters) == ["learning_rate"]

@@ -89,6 +89,11 @@ p.set_defaults(freeze={default})
         monkeypatch.setattr(scripts, "ask", lambda *_, **__: parse(shown))
         assert values(proposed(folder, "import fire\nfire.Fire()\n")) == {"batch_norm": ["True", "False"]}
 
+    def test_they_come_after_numbers(self, folder: Path, not_asked: None) -> None:
+        own = "".join(f"p.add_argument('--b{i}', type=strict, default=True)\n" for i in range(9))
+        made = proposed(folder, f"{BEGIN}{own}p.add_argument('--coef', type=float, default=0.5)\n{END}")
+        assert "coef" in made.parameters
+
 
 class TestWhereOptionsAre:
     def test_a_parser_that_goes_to_another_module(self, folder: Path) -> None:
@@ -209,7 +214,84 @@ if __name__ == "__main__":
         assert made.command == "python train.py --do_train {args}"
 
 
+PACKAGE = {"src____init__": "", "src__rates": "RATE = 0.01\n"}
+
+
+class TestModules:
+    @pytest.mark.parametrize("line", ["from .rates import RATE", "from src.rates import RATE", "import src.rates"])
+    def test_a_script_that_imports_from_its_own_package_is_run_by_its_name(self, folder: Path, line: str) -> None:
+        text = f"{line}\n{BEGIN}p.add_argument('--lr', type=float, default=0.01)\n{END}"
+        made = proposed(folder, text, name="src/train.py", **PACKAGE)
+        assert made.command == "python -m src.train {args}"
+
+    @pytest.mark.parametrize("line", ["import sys; sys.path.append('.')\nfrom src.rates import RATE", "import rates"])
+    def test_one_that_finds_them_is_run_by_its_path(self, folder: Path, line: str) -> None:
+        text = f"{line}\n{BEGIN}p.add_argument('--lr', type=float, default=0.01)\n{END}"
+        made = proposed(folder, text, name="src/train.py", **PACKAGE)
+        assert made.command == "python src/train.py {args}"
+
+    @pytest.mark.parametrize("typed", ["-m src.train --lr 0.01", "python -m src.train --lr 0.01"])
+    def test_one_that_is_typed_so(self, folder: Path, typed: str) -> None:
+        proposed(folder, f"{BEGIN}p.add_argument('--lr', type=float, default=1)\n{END}", name="src/train.py", **PACKAGE)
+        made = from_script(typed, sweep=Path("sweep.toml"), environ={}).files[Path("sweep.toml")]
+        assert 'command = "python -m src.train {args}"\n' in made
+        assert "lr = { low = 0.001, high = 0.1, log = true }" in made
+
+    def test_a_package_is_its_main(self, folder: Path) -> None:
+        proposed(folder, f"{BEGIN}p.add_argument('--lr', type=float)\n{END}", name="src/__main__.py", **PACKAGE)
+        made = from_script("-m src", sweep=Path("sweep.toml"), environ={}).files[Path("sweep.toml")]
+        assert 'command = "python -m src {args}"\n' in made
+
+
+def test_a_file_of_defaults_is_the_middle_of_ranges(folder: Path, not_asked: None) -> None:
+    (folder / "c.yml").write_text("lr: 0.01\nbatch_size: 64\nopt: adamw\n")
+    options = "p.add_argument('--config')\np.add_argument('--lr', type=float, default=1)\n"
+    options += "p.add_argument('--batch-size', type=int, default=8)\np.add_argument('--opt', default='sgd')\n"
+    (folder / "train.py").write_text(f"{BEGIN}{options}{END}")
+    made = from_script("train.py --config c.yml", sweep=Path("sweep.toml"), environ={}).files[Path("sweep.toml")]
+    assert 'command = "python train.py --config c.yml {hyphen_args}"\n' in made
+    assert "lr         = { low = 0.001, high = 0.1, log = true }   # log, around your 0.01\n" in made
+    assert "batch_size = [32, 64, 128]" in made
+
+
+class TestLightningCLI:
+    SHOWN = "options:\n  --trainer.callbacks X  (default: null)\n  --trainer.default_root_dir P  (default: null)\n"
+
+    @pytest.mark.parametrize(("run", "start"), [("", "train.py fit "), ("run=False", "train.py ")])
+    def test_it_is_told_where_to_write_and_to_report(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, run: str, start: str
+    ) -> None:
+        asked: list[list[str]] = []
+        monkeypatch.setattr(scripts, "ask", lambda argv, **_: asked.append(list(argv)) or parse(self.SHOWN))
+        made = proposed(folder, f"from lightning.pytorch.cli import LightningCLI\nLightningCLI(M, D, {run})\n")
+        assert asked == [["python", *start.split()]]
+        assert made.command == (
+            f"python {start}--trainer.default_root_dir {{trial_dir}} "
+            "--trainer.callbacks+=hpo_batch.integrations.LightningCallback"
+        )
+
+    def test_what_its_configuration_says_of_classes(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "c.yaml").write_text(
+            "model:\n  class_path: a.B\n  init_args:\n    lr: 0.01\n    widths: [1, 2]\n"
+            "trainer:\n  logger:\n    init_args:\n      save_dir: logs\n"
+        )
+        monkeypatch.setattr(scripts, "ask", lambda *_, **__: parse(self.SHOWN))
+        (folder / "train.py").write_text("from lightning.pytorch.cli import LightningCLI\nLightningCLI(M)\n")
+        made = from_script("train.py fit --config c.yaml", sweep=Path("sweep.toml"), environ={})
+        text = made.files[Path("sweep.toml")]
+        assert "train.py fit --config c.yaml --trainer" in text
+        assert " --trainer.logger.init_args.save_dir {trial_dir} {args}" in text
+        assert '"model.init_args.lr" = { low = 0.001, high = 0.1, log = true }' in text
+
+
 class TestNameEqualsValue:
+    def test_a_file_with_other_values_is_passed_on(self, folder: Path) -> None:
+        (folder / "small.py").write_text("lr = 0.01  # ours\nnew = 3\n")
+        setter = "import sys\nfor word in sys.argv[1:]:\n    globals()['x'] = word\n"
+        made = proposed(folder, "lr = 1e-5\nexec(open('set.py').read())\n", subcommand="small.py", set=setter)
+        assert made.command == "python train.py small.py --lr={lr}"
+        assert values(made) == {"lr": LOG}
+
     def test_variables_that_an_executed_file_sets(self, folder: Path) -> None:
         setter = (
             "import sys\nfor word in sys.argv[1:]:\n    name, value = word.removeprefix('--').split('=')\n"
@@ -294,6 +376,8 @@ def test_the_metavars_of_typer(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("'--early-stopping-rounds', type=int, default=10", None),
         ("'--input-size', type=int, default=784", None),
         ("'--out-dim', type=int, default=10", None),
+        ("'--train-crop-size', type=int, default=224", None),
+        ("'--rows', type=int, default=1000", None),
         ("'--do_train', action='store_true'", None),
         ("'--track', action='store_true'", None),
         ("'--with_tracking', action='store_true'", None),
@@ -319,6 +403,11 @@ def test_what_is_searched(folder: Path, not_asked: None, declaration: str, value
         ("logging.info('epoch %d, test_loss: %.4f', epoch, now)", "test_loss", "now"),
         ("print('epoch %d val_acc %.3f' % (e, acc))", "val_acc", "acc"),
         ("bar.set_postfix(val_loss=v)", "val_loss", "v"),
+        ("print(f'Test: Acc@1 {m.acc1:.3f} Acc@5 {m.acc5:.3f}')", "Acc1", "m.acc1"),
+        ("print('Averaged stats:', metric_logger)\nprint('mAP', map_)", "mAP", "map_"),
+        ("print('IoU metric: {}'.format(iou_type))\nprint('mAP', map_)", "mAP", "map_"),
+        ("if bad:\n    print('Loss is', loss)\n    sys.exit(1)\nprint('accuracy', a)", "accuracy", "a"),
+        ("if bad:\n    print('Loss is', loss)\n    raise ValueError\nprint('accuracy', a)", "accuracy", "a"),
     ],
 )  # fmt: skip
 def test_the_metric_that_is_printed_and_its_variable(text: str, metric: str, variable: str) -> None:
@@ -331,8 +420,44 @@ def test_the_metric_that_is_printed_and_its_variable(text: str, metric: str, var
     ("text", "metric", "callback"),
     [
         ("import lightning\nself.log('val_acc', a)", "val_acc", "LightningCallback"),
+        ("import lightning\nf(x, 'train')\nf(x, 'val')\nself.log(f'{stage}_loss', a)", "val_loss", "LightningCallback"),
         ("from transformers import Trainer\nTrainer(model)", "eval_loss", "HuggingFaceCallback"),
         ("import keras\nmodel.fit(x, y, validation_split=0.2)", "val_loss", "KerasCallback"),
+        (
+            "import lightning\nself.log('val_loss', a)\nself.log('val_f1', b)\nModelCheckpoint(monitor='val_f1')",
+            "val_f1",
+            "LightningCallback",
+        ),
+        (
+            "import xgboost as xgb\nxgb.train(p, d, 9, evals=[(d, 'train'), (t, 'test')])",
+            "test-rmse",
+            "XGBoostCallback",
+        ),
+        (
+            "import xgboost as xgb\np = {'objective': 'binary:logistic'}\nxgb.train(p, d, 9, [(t, 'eval')])",
+            "eval-logloss",
+            "XGBoostCallback",
+        ),
+        (
+            "import xgboost\np['eval_metric'] = ['auc', 'error']\nw = [(t, 'eval')]\nxgboost.train(p, d, evals=w)",
+            "eval-error",
+            "XGBoostCallback",
+        ),
+        (
+            "from xgboost import XGBClassifier\nXGBClassifier().fit(x, y, eval_set=[(a, b)])",
+            "validation_0-logloss",
+            "XGBoostCallback",
+        ),
+        (
+            "import lightgbm as lgb\nlgb.train({'objective': 'binary'}, d, valid_sets=[v], valid_names=['val'])",
+            "val-binary_logloss",
+            "LightGBMCallback",
+        ),
+        (
+            "import lightgbm\nlightgbm.LGBMRegressor(metric='l1').fit(x, y, eval_set=[(a, b)])",
+            "valid_0-l1",
+            "LightGBMCallback",
+        ),
     ],
 )
 def test_the_callback_that_would_report(text: str, metric: str, callback: str) -> None:

@@ -360,6 +360,29 @@ def test_crashes_become_reasons(code: int, stderr: str, reason: Reason, message:
     assert outcome.metrics == {"loss": 0.1, "f1": 1.0}
 
 
+TRACE = "Traceback (most recent call last):\n  File x, line 3\n    y()\n"
+HINT = "\nSet the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.\n"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        (f"Error executing job with overrides: ['lr=1']\n{TRACE}ValueError: y\n{HINT}", "ValueError: y"),
+        (f"{TRACE}pickle.UnpicklingError: Weights only load failed.\n\t(1) In PyTorch\n\nCheck the docs.\n{HINT}",
+         "pickle.UnpicklingError: Weights only load failed."),
+        (f"{TRACE}RuntimeError: Error(s) in loading:\n\tsize mismatch for fc\n", "RuntimeError: Error(s) in loading:"),
+        (f"UserWarning: old\n\nCould not override 'lr'.\nKey 'lr' is not in struct\n{HINT}",
+         "Could not override 'lr'. Key 'lr' is not in struct"),
+        (f"{TRACE}ValueError: handled\nsrun: error: task 0 exited\n", "srun: error: task 0 exited"),
+        (f"{TRACE}ValueError: a\n\nDuring handling, another:\n\n{TRACE}KeyError: 'b'\n", "KeyError: 'b'"),
+        (f"{TRACE}KeyboardInterrupt\n", "KeyboardInterrupt"),
+        (f"{TRACE}my.Own: z\n", "my.Own: z"),
+    ],
+)  # fmt: skip
+def test_a_crash_is_told_by_the_line_that_says_why(stderr: str, message: str) -> None:
+    fails(exited(code=1, stderr=stderr), Reason.EXIT_CODE, f"^exit code 1: {re.escape(message)}$")
+
+
 def test_a_crashs_traceback_is_kept() -> None:
     stderr = "warning\nTraceback (most recent call last):\n  File x\nValueError: y\n"
     outcome = fails(exited(code=1, stderr=stderr), Reason.EXIT_CODE, "ValueError: y")

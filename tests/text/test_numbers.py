@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from hpo_batch.text.numbers import (
     count,
     decimals,
     duration,
+    folded,
     hours,
     interval,
     label,
@@ -21,6 +23,7 @@ from hpo_batch.text.numbers import (
     percent,
     size_range,
     told_apart,
+    unparted,
 )
 
 
@@ -81,3 +84,25 @@ def test_units() -> None:
         "1 trial", "2 trials", "1,200 studies",
     ]  # fmt: skip
     assert (size_range((1_200_000, 3_400_000)), size_range((512, 512))) == ("1.2 M to 3.4 M", "512")
+
+
+USED = (
+    "per trial 1.5 CPUs, up to 812 MB, GPU 93 % busy, up to 71 °C, the first report after 0.4 s; 12 h of 100 GPU hours"
+)
+
+
+@pytest.mark.parametrize("width", range(20, len(USED), 7))
+def test_a_line_does_not_end_between_a_number_and_its_unit(width: int) -> None:
+    lines = folded(USED, width)
+    assert " ".join(lines) == USED
+    assert max(map(len, lines)) <= width
+    units = ("CPUs", "MB", "%", "°C", "s", "s;", "h", "GPU")
+    assert not [line for before, line in itertools.pairwise(lines) if before[-1].isdigit() and line.split()[0] in units]
+
+
+def test_only_units_stay_with_their_numbers() -> None:
+    assert (
+        unparted("0.4 s, 3 seeds, 12 %, 5 minutes, 1.2 M, p 0.05 so")
+        == "0.4\xa0s, 3 seeds, 12\xa0%, 5 minutes, 1.2\xa0M, p 0.05 so"
+    )
+    assert folded("", 40) == []

@@ -58,12 +58,12 @@ def marginal(process: Process, column: int, places: Floats, settings: Ints, scor
     main, lengths, joint, noise = process.scales
     n, k = problem.n, len(settings)
     rest, product, prior = np.zeros((k, n)), np.full((k, n), joint), np.full(k, joint)
-    known = problem.kernels(lengths)
+    known = process.kernels
     for i, other in enumerate(known):
         if i != column:
-            own = main[i] * other.own()
-            rest += own[settings]
-            prior += own[settings, settings]
+            own = main[i] * other.own[settings]
+            rest += own
+            prior += own[np.arange(k), settings]
             product *= other.values[settings]
     length, among = float(lengths[column]), known[column].values
     to_trials = kernel(moving.distances(places), length, ordered=moving.ordered)[0]

@@ -31,6 +31,8 @@ from hpo_batch.findings.model.linear import independent
 JITTER: Final = 1e-9
 ITERATIONS: Final = 80
 RESCALINGS: Final = 25
+MOST_KEPT: Final = 32
+"""columns up to which a process keeps its kernels, 0.3 MB each for 200 trials: each of its means wants all of them"""
 BOUND: Final = 5.0
 """standard deviations of the prior within which the search stays"""
 DRAWS: Final = 8
@@ -110,21 +112,23 @@ def kernel(distances: Floats, length: float, *, ordered: bool) -> tuple[Floats, 
     return values, r * values
 
 
-class Kernel(NamedTuple):
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kernel:
     """Of one column between all trials, shape (n, n)."""
 
     column: Column
     values: Floats
-    slopes: Floats
-    """change of the values with the logarithm of the length"""
 
-    def own(self, values: Floats | None = None) -> Floats:
+    @cached_property
+    def own(self) -> Floats:
         """Covariance of the column's own effect between the trials, before its variance."""
-        values = self.values if values is None else values
-        active = self.column.active
-        if active.all():
-            return values
-        return self.column.centered(values, values) * np.outer(active, active)
+        return _own(self.column, self.values)
+
+
+def _own(column: Column, values: Floats) -> Floats:
+    if column.active.all():
+        return values
+    return column.centered(values, values) * np.outer(column.active, column.active)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,11 +145,14 @@ class Problem:
     def n(self) -> int:
         return len(self.z)
 
-    def kernels(self, lengths: Floats) -> list[Kernel]:
-        return [
-            Kernel(column, *kernel(distance, float(length), ordered=column.ordered))
+    def kernels(self, lengths: Floats) -> tuple[list[Kernel], list[Floats]]:
+        """Of each column, and what their values change by with the logarithm of the length."""
+        both = [
+            kernel(distance, float(length), ordered=column.ordered)
             for column, distance, length in zip(self.columns, self.distances, lengths, strict=True)
         ]
+        known = [Kernel(column=column, values=values) for column, (values, _) in zip(self.columns, both, strict=True)]
+        return known, [slopes for _, slopes in both]
 
     @cached_property
     def distances(self) -> list[Floats]:
@@ -160,13 +167,13 @@ class Problem:
     def covariance(self, theta: Floats) -> tuple[Floats, list[Floats]]:
         """Of what is observed, and its derivatives by ``theta``. Shapes (n, n)."""
         main, lengths, joint, noise = scales(theta)
-        known = self.kernels(lengths)
+        known, changes = self.kernels(lengths)
         product = joint * np.prod([k.values for k in known], axis=0)
-        own = [v * k.own() for v, k in zip(main, known, strict=True)]
+        own = [v * k.own for v, k in zip(main, known, strict=True)]
         white = np.diag(noise / self.repeats)
         by_length = [
-            v * k.own(k.slopes) + product * (k.slopes / np.maximum(k.values, 1e-300))
-            for v, k in zip(main, known, strict=True)
+            v * _own(k.column, slopes) + product * (slopes / np.maximum(k.values, 1e-300))
+            for v, k, slopes in zip(main, known, changes, strict=True)
         ]
         return np.sum(own, axis=0) + product + white, [*own, *by_length, product, white]
 
@@ -249,6 +256,14 @@ class Process:
     def scales(self) -> Scales:
         return scales(self.theta)
 
+    @property
+    def kernels(self) -> list[Kernel]:
+        return self._kernels if len(self.problem.columns) <= MOST_KEPT else self.problem.kernels(self.scales.lengths)[0]
+
+    @cached_property
+    def _kernels(self) -> list[Kernel]:
+        return self.problem.kernels(self.scales.lengths)[0]
+
     @cached_property
     def inverse(self) -> Floats:
         covariance = self.problem.covariance(self.theta)[0]
@@ -288,7 +303,7 @@ class Test(NamedTuple):
     """of the coefficients of the tested columns, those that are independent, shape (df, df)"""
 
 
-def tested(problem: Problem, theta: Floats, columns: Sequence[int], own: Floats) -> Test | None:
+def tested(process: Process, columns: Sequence[int], own: Floats) -> Test | None:
     """Whether ``own`` columns tell more about the response than all other columns of the process do.
 
     The covariance is the process's without ``columns``: without their own effects, and with the product of each of them
@@ -303,20 +318,20 @@ def tested(problem: Problem, theta: Floats, columns: Sequence[int], own: Floats)
     Returns:
         None if there is nothing to test with.
     """
-    main, lengths, joint, noise = scales(theta)
-    known = problem.kernels(lengths)
+    problem, known = process.problem, process.kernels
+    main, _, joint, noise = process.scales
     skip = set(columns) if len(columns) == 1 else set()
     rest = np.zeros((problem.n, problem.n))
     for i, k in enumerate(known):
         if i not in skip:
-            rest += main[i] * k.own()
+            rest += main[i] * k.own
     product = np.zeros((problem.n, problem.n))
     for column in columns:
-        product += (
-            joint
-            / len(columns)
-            * np.prod([np.ones_like(rest), *(k.values for i, k in enumerate(known) if i != column)], axis=0)
-        )
+        others = np.ones_like(rest)
+        for i, k in enumerate(known):
+            if i != column:
+                others *= k.values
+        product += joint / len(columns) * others
     white = np.diag(noise / problem.repeats)
     ones = np.ones((problem.n, 1))
     free = independent(np.hstack([ones, own]))

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -86,6 +87,17 @@ class Surrogate:
     """of ``best``, over more configurations, if there are more"""
     plain: Problem
     """of ``best``, with the metric itself instead of its scores"""
+    _tests: dict[tuple[str, ...], Test | None] = field(default_factory=dict)
+    """those that were asked for, by the names of their parameters"""
+
+    @cached_property
+    def _process_of_tested(self) -> Process:
+        is_best = self.tested is self.best.problem
+        return self.best if is_best else Process(problem=self.tested, theta=self.best.theta)
+
+    @cached_property
+    def _process_of_plain(self) -> Process:
+        return Process(problem=self.plain, theta=self.best.theta)
 
     def place(self, param: ParamInfo) -> int | None:
         """Which column a parameter has; None for one that does not vary, or is derived from others."""
@@ -138,15 +150,21 @@ class Surrogate:
         Returns:
             None if one has no column, or nothing is left to test with.
         """
+        names = tuple(param.name for param in params)
+        if names not in self._tests:
+            self._tests[names] = self._test(params)
+        return self._tests[names]
+
+    def _test(self, params: Sequence[ParamInfo]) -> Test | None:
         places = [place for param in params if (place := self.place(param)) is not None]
         if len(places) < len(params):
             return None
         rows = self.tested_rows if len(params) == 1 else self.rows
         columns = [own_columns(self.encoders[place].param, rows) for place in places]
         if len(columns) == 1:
-            return tested(self.tested, self.best.theta, places, columns[0])
+            return tested(self._process_of_tested, places, columns[0])
         own = products(columns[0], columns[1])
-        both = [tested(problem, self.best.theta, places, own) for problem in (self.best.problem, self.plain)]
+        both = [tested(process, places, own) for process in (self.best, self._process_of_plain)]
         return max((test for test in both if test is not None), key=lambda test: test.p, default=None)
 
 
@@ -156,7 +174,7 @@ def _at(draws: Sequence[Process], places: Sequence[Column], scores: Scores) -> t
         main, lengths, joint, noise = process.scales
         own, product = np.zeros((1, process.problem.n)), np.full((1, process.problem.n), joint)
         prior = joint
-        for i, (place, other) in enumerate(zip(places, process.problem.kernels(lengths), strict=True)):
+        for i, (place, other) in enumerate(zip(places, process.kernels, strict=True)):
             column = other.column
             values = kernel(column.distances(place.at), float(lengths[i]), ordered=column.ordered)[0]
             product *= values
