@@ -15,6 +15,7 @@ from hpo_batch.init.evaluated import computed
 from hpo_batch.init.labels import printed_labels
 from hpo_batch.init.place import Place, place_of
 from hpo_batch.init.printed import is_seen, shown
+from hpo_batch.init.sure import is_option, is_result, is_used
 from hpo_batch.text.metric_names import MEASURES, SPLITS, direction_of, tokens
 
 _RESULT = re.compile(r"RESULT:\s*([A-Za-z_][\w./-]*)\s*=")
@@ -23,6 +24,10 @@ _LABEL = re.compile(r"([A-Za-z_][\w/.@-]{0,60}(?: [A-Za-z_]\w{0,60})?)[\s\"']{0,
 _LONGEST: Final = 40
 """characters of an expression that is told to be reported"""
 _FROM_VALIDATION: Final = frozenset({"val", "valid", "validation", "eval", "dev", "holdout"})
+_SUMS_UP: Final = frozenset({"best", "final", "mean", "avg", "average", "overall"})
+_BESIDE: Final = frozenset({"std", "stderr", "var", "variance", "baseline", "chance", "target", "threshold"})
+"""measured beside the metric, or to compare it with"""
+_OF_TRAINING: Final = frozenset({"train", "training"})
 _OURS: Final = frozenset({"LightningCallback", "HuggingFaceCallback", "KerasCallback"})
 _BOOSTERS: Final = frozenset({"XGBoostCallback", "LightGBMCallback"})
 # words of variables that hold more than a number
@@ -68,6 +73,10 @@ class Metric:
     """the texts by which it, and the step, are found in the output; empty if they are not sure to be there"""
     is_mapping: bool = field(default=False, compare=False)
     """whether the variable holds several numbers by name, of which this is one"""
+    said: str = field(default="", compare=False)
+    """the text before its number"""
+    is_several: bool = field(default=False, compare=False)
+    """whether the script prints others like it: of batches, folds or parts of the data"""
     is_returned: bool = field(default=False, compare=False)
     """whether a Hydra application returns it, and prints it nowhere"""
 
@@ -81,9 +90,13 @@ def guess(tree: ast.Module, modules: Sequence[tuple[Path, ast.Module]] = ()) -> 
     """
     for find in (_reported, _of_trainers, _printed, _returned):
         for path, one in ((None, tree), *modules):
-            found = list(find(one))
+            found = [m for m in find(one) if path is not None or m.place is None or is_used(one, m.place.line)]
             if found:
-                return replace(max(found, key=_preference), module=path)
+                best = max(found, key=_preference)
+                if not best.labels:  # of several with one name the last is that of the validation, more often than not
+                    alike = (best.name, _preference(best))
+                    best = [one for one in found if (one.name, _preference(one)) == alike][-1]
+                return replace(best, module=path)
     return None
 
 
@@ -100,10 +113,21 @@ def _metric(
     )
 
 
-def _preference(metric: Metric) -> tuple[bool, bool, bool]:
-    """Validation before test before training; a name that tells its direction before others."""
-    parts = set(tokens(metric.name))
-    return bool(parts & _FROM_VALIDATION), not parts & {"train", "training"}, bool(metric.direction)
+def _preference(metric: Metric) -> tuple[bool, ...]:
+    """Validation before test before training; what sums up before its parts, the end before the epochs; a name that
+    tells its direction."""
+    parts = {*tokens(metric.name), *tokens(metric.said)}
+    is_of_training = bool({*tokens(metric.name)} & _OF_TRAINING)
+    sums_up = bool(parts & _SUMS_UP) and not is_of_training
+    return (
+        not parts & _BESIDE,
+        not is_of_training,
+        bool(parts & _FROM_VALIDATION) or sums_up,
+        "test" in parts,
+        sums_up,
+        metric.place is None or not metric.place.step,
+        bool(metric.direction),
+    )
 
 
 def _reported(tree: ast.Module) -> Iterator[Metric]:
@@ -217,22 +241,37 @@ def _computed(tree: ast.AST) -> Iterator[str]:
 
 def _printed(tree: ast.Module) -> Iterator[Metric]:
     """Measurements that are printed, by the text before them; by their variable where that is the better name."""
-    calls = list(shown(tree))
+    calls = sorted(shown(tree), key=lambda one: (one[0].lineno, one[0].col_offset))
     number, mappings = computed(tree)
-    for call, before, value in [(call, *one) for call, values in calls for one in values]:
-        label, variable = _LABEL.search(before), ast.unparse(value)
-        name = re.sub(r"[\s-]+", "_", label[1].strip()).replace("@", "") if label else ""
-        is_spaced = label is None or " " in label[1]
-        if (is_spaced or not _is_measure(name)) and isinstance(value, ast.Name) and _is_measure(variable):
-            name = variable
+    for call, one in [(call, one) for call, values in calls for one in values]:
+        label, variable = _LABEL.search(one.before), ast.unparse(one.value)
+        name = re.sub(r"[\s-]+", "_", label[1].strip(" -")).replace("@", "") if label else ""
+        is_spaced, own = label is None or " " in label[1], _own_name(one.value)
+        if (is_spaced or not _is_measure(name)) and _is_measure(own):
+            name = own
         if variable in mappings:
-            yield replace(_metric(number, variable=variable, place=place_of(tree, value)), is_mapping=True)
-        elif _is_measure(name) and not set(tokens(called(value))) & _OBJECTS:
-            place = place_of(tree, value)
+            yield replace(_metric(number, variable=variable, place=place_of(tree, one.value)), is_mapping=True)
+        elif _is_measure(name) and _is_number(one.value):
+            place = place_of(tree, one.value)
             found = _metric(name, variable=variable if len(variable) <= _LONGEST else "", place=place)
             step = place.step if place is not None else ""
-            labels = printed_labels(name, value, step, [values for _, values in calls]) if is_seen(tree, call) else {}
-            yield replace(found, labels=labels)
+            is_sure = is_result(tree, call, one.value)
+            is_shown = is_sure and is_seen(tree, call)
+            labels = printed_labels(name, one.value, step, [values for _, values in calls]) if is_shown else {}
+            yield replace(found, labels=labels, said=one.before, is_several=not is_sure)
+
+
+def _is_number(value: ast.expr) -> bool:
+    """Whether a value may be one that was measured: no constant, option or object."""
+    return not isinstance(value, ast.Constant) and not is_option(value) and not {*tokens(called(value))} & _OBJECTS
+
+
+def _own_name(value: ast.expr) -> str:
+    """``val_loss`` of ``val_loss``, ``self.val_loss`` and ``logs["val_loss"]``."""
+    match value:
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str(name))):
+            return name
+    return ""
 
 
 def _returned(tree: ast.Module) -> Iterator[Metric]:

@@ -27,15 +27,15 @@ class Place:
 
 def place_of(tree: ast.Module, node: ast.expr) -> Place | None:
     """Where to report an expression of a module; None if it is not a part of it."""
-    around = _around(tree, node)
-    statement = next((one for one in reversed(around) if isinstance(one, ast.stmt)), None)
+    path = around(tree, node)
+    statement = next((one for one in reversed(path) if isinstance(one, ast.stmt)), None)
     if statement is None:
         return None
-    return Place(line=statement.end_lineno or statement.lineno, step=_step(_of_function(around)))
+    return Place(line=statement.end_lineno or statement.lineno, step=_step(of_function(path)))
 
 
-def _around(tree: ast.AST, node: ast.AST) -> list[ast.AST]:
-    """What a node is inside of, from the module down to itself; empty if it is not there."""
+def around(tree: ast.AST, node: ast.AST) -> list[ast.AST]:
+    """The path to a node: what a node is inside of, from the module down to itself; empty if it is not there."""
     trail: list[tuple[ast.AST, Iterator[ast.AST]]] = [(tree, ast.iter_child_nodes(tree))]
     while trail:
         child = next(trail[-1][1], None)
@@ -48,38 +48,38 @@ def _around(tree: ast.AST, node: ast.AST) -> list[ast.AST]:
     return []
 
 
-def _of_function(around: Sequence[ast.AST]) -> Sequence[ast.AST]:
-    """From the innermost function on: a loop around its definition counts nothing in it."""
-    for i in reversed(range(len(around))):
-        if isinstance(around[i], ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return around[i:]
-    return around
+def of_function(path: Sequence[ast.AST]) -> Sequence[ast.AST]:
+    """The part of a path from the innermost function on: a loop around its definition counts nothing in it."""
+    for i in reversed(range(len(path))):
+        if isinstance(path[i], ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return path[i:]
+    return path
 
 
 def _step(around: Sequence[ast.AST]) -> str:
     """The variable that counts epochs, else steps: of a loop, else an argument, else what the function counts up."""
     found = [
-        *(name for one in around for name in _counters(one)),
-        *(one.arg for node in around[:1] for one in _arguments(node) if _is_step(one.arg)),
-        *(name for node in around[:1] for name in _counted_up(node) if _is_step(name)),
+        *(name for one in around for name in counters(one)),
+        *(one.arg for node in around[:1] for one in _arguments(node) if is_step(one.arg)),
+        *(name for node in around[:1] for name in _counted_up(node) if is_step(name)),
     ]
     return next((name for name in found if "epoch" in tokens(name)), next(iter(found), ""))
 
 
-def _is_step(name: str) -> bool:
+def is_step(name: str) -> bool:
     """Whether it counts: ``global_step``, but not ``max_steps``."""
     parts = tokens(name)
     return bool(parts) and parts[-1] in _STEPS and parts[0] not in _TOTALS
 
 
-def _counters(node: ast.AST) -> Iterator[str]:
+def counters(node: ast.AST) -> Iterator[str]:
     """What a loop counts with: ``for epoch in range(9)``, ``for i, x in enumerate(y)``, ``while step < 9``."""
     match node:
         case ast.For(target=target, iter=over) if any(called(one) in _COUNTERS for one in ast.walk(over)):
             first = target.elts[0] if isinstance(target, ast.Tuple) and target.elts else target
             if isinstance(first, ast.Name) and first.id != "_":
                 yield first.id
-        case ast.While(test=ast.Compare(left=ast.Name(id=name))) if _is_step(name):
+        case ast.While(test=ast.Compare(left=ast.Name(id=name))) if is_step(name):
             yield name
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from hpo_batch.init.declared import called
 
@@ -17,8 +18,17 @@ _QUIET = re.compile(r"(?i)verbose|verbosity|debug|quiet|silent")
 _INFO = re.compile(r"\b(?:INFO|DEBUG|NOTSET|10|20)\b")
 _PERCENT = re.compile(r"%[-+ #0]*\d{0,3}(?:\.\d{1,3})?[diouxXeEfFgGs]")
 
-Shown = tuple[str, ast.expr]
-"""the text before a value, and the value"""
+
+class Shown(NamedTuple):
+    """A value that is printed."""
+
+    before: str
+    """the text before it, from the value before that on"""
+    value: ast.expr
+    after: str = ""
+    """the text after it, up to the next value"""
+    spec: str = ""
+    """how it is written: ``.4f``"""
 
 
 def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Sequence[Shown]]]:
@@ -31,7 +41,7 @@ def shown(tree: ast.AST) -> Iterator[tuple[ast.Call, Sequence[Shown]]]:
         if isinstance(node, ast.Call) and called(node) in _PRINTS and node not in last_words:
             found = [one for argument in node.args for part in ast.walk(argument) for one in _formatted(part)]
             found += _arguments(node.args)
-            found += [(f"{k.arg}=", k.value) for k in node.keywords if called(node) == "set_postfix" and k.arg]
+            found += [Shown(f"{k.arg}=", k.value) for k in node.keywords if called(node) == "set_postfix" and k.arg]
             yield node, found
 
 
@@ -40,20 +50,38 @@ def is_seen(tree: ast.AST, call: ast.Call) -> bool:
     options = {k.arg: ast.unparse(k.value) for k in call.keywords}
     if called(call) in ("print", "echo", "secho"):
         is_seen = options.get("file", "sys.stdout") in ("sys.stdout", "sys.stderr") and "sep" not in options
+        is_seen = is_seen and not _is_of_rich(tree, call)
     else:
         is_seen = called(call) == "info" and _shows_info(tree)
     asked = (node.test for node in ast.walk(tree) if isinstance(node, ast.If) and _is_in(call, node))
     return is_seen and not any(_QUIET.search(ast.unparse(test)) for test in asked)
 
 
+def _is_of_rich(tree: ast.AST, call: ast.Call) -> bool:
+    """Whether rich prints it: without the markup that the source has, and in lines of 80 characters."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "rich":
+            names = {alias.asname or alias.name for alias in node.names}
+            if "print" in names or isinstance(call.func, ast.Attribute):
+                return True
+        if isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "rich" for alias in node.names):
+            return isinstance(call.func, ast.Attribute)
+    return False
+
+
 def _shows_info(tree: ast.AST) -> bool:
     """Whether a script configures logging, which shows no ``info`` otherwise; Hydra does."""
-    for node in ast.walk(tree):
-        if called(node) == "StreamHandler" or ast.unparse(node) == "hydra.main":
-            return True
-        if isinstance(node, ast.Call) and called(node) == "basicConfig":
-            return any(k.arg == "level" and _INFO.search(ast.unparse(k.value)) for k in node.keywords)
-    return False
+    if any(isinstance(node, ast.Attribute) and ast.unparse(node) == "hydra.main" for node in ast.walk(tree)):
+        return True
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    levels = [one for call in calls if called(call) == "setLevel" for one in call.args]
+    is_streamed = any(called(call) == "StreamHandler" for call in calls)
+    for call in calls:
+        if called(call) == "basicConfig":
+            options = {k.arg: k.value for k in call.keywords}
+            levels += [options["level"]] if "level" in options else []
+            is_streamed = is_streamed or not options.keys() & {"filename", "handlers"}
+    return is_streamed and any(_INFO.search(ast.unparse(level)) for level in levels)
 
 
 def _is_in(call: ast.Call, node: ast.AST) -> bool:
@@ -72,34 +100,53 @@ def _last_words(tree: ast.AST) -> Iterator[ast.Call]:
 def _formatted(node: ast.AST) -> Iterator[Shown]:
     match node:
         case ast.JoinedStr(values=values):
-            text = ""
-            for one in values:
-                if isinstance(one, ast.FormattedValue):
-                    yield text, one.value
-                    text = ""
-                elif isinstance(one, ast.Constant):
-                    text += str(one.value)
-        case ast.Call(func=ast.Attribute(attr="format", value=ast.Constant(value=str(text))), args=args):
-            yield from _format(text, args)
+            yield from _filled(list(_fields(values)))
+        case ast.Call(
+            func=ast.Attribute(attr="format", value=ast.Constant(value=str(text))), args=args, keywords=named
+        ):
+            yield from _filled(_format(text, args, {k.arg: k.value for k in named if k.arg}))
         case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod(), right=right):
             yield from _percent(text, right.elts if isinstance(right, ast.Tuple) else [right])
 
 
-def _format(text: str, args: Sequence[ast.expr]) -> Iterator[Shown]:
+_Field = tuple[str, ast.expr | None, str]
+"""a text, the value after it if that is known, and how it is written"""
+
+
+def _filled(fields: Sequence[_Field]) -> Iterator[Shown]:
+    for (before, value, spec), (after, _, _) in pairwise([*fields, ("", None, "")]):
+        if value is not None:
+            yield Shown(before, value, after, spec)
+
+
+def _fields(values: Sequence[ast.expr]) -> Iterator[_Field]:
+    text = ""
+    for one in values:
+        if isinstance(one, ast.FormattedValue):
+            yield text, one.value, ast.unparse(one.format_spec) if one.format_spec is not None else ""
+            text = ""
+        elif isinstance(one, ast.Constant):
+            text += str(one.value)
+    yield text, None, ""
+
+
+def _format(text: str, args: Sequence[ast.expr], named: Mapping[str, ast.expr]) -> list[_Field]:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError:
-        return
-    for i, (before, field, _, _) in enumerate(parts):
-        if field is None:
-            continue
-        index = int(field) if field.isdecimal() else i if field == "" else len(args)
-        if index < len(args) and not isinstance(args[index], ast.Starred):
-            yield before, args[index]
+        return []
+    fields: list[_Field] = []
+    for i, (before, field, spec, _) in enumerate(parts):
+        index = int(field) if field and field.isdecimal() else i if field == "" else len(args)
+        value = args[index] if index < len(args) else named.get(field or "")
+        fields.append((before, None if isinstance(value, ast.Starred) else value, spec or ""))
+    return fields
 
 
 def _percent(text: str, args: Sequence[ast.expr]) -> Iterator[Shown]:
-    yield from zip(_PERCENT.split(text), args, strict=False)
+    texts = _PERCENT.split(text)
+    for before, value, after in zip(texts, args, texts[1:], strict=False):
+        yield Shown(before, value, after)
 
 
 def _arguments(args: Sequence[ast.expr]) -> Iterator[Shown]:
@@ -112,5 +159,5 @@ def _arguments(args: Sequence[ast.expr]) -> Iterator[Shown]:
         if isinstance(one, ast.Constant):
             text = str(one.value)
         else:
-            yield text, one
+            yield Shown(text, one)
             text = ""

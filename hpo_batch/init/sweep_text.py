@@ -21,6 +21,7 @@ from hpo_batch.text.numbers import folded
 from hpo_batch.text.values import toml_line
 
 TRIALS: Final = 20
+_ONE_OF_SEVERAL: Final = "; it may be printed for batches, folds or other data, too: report only the value that counts"
 _COLUMNS: Final = 110
 _NO_NAMES: Final = ("", "train", "main", "run", "training", "src", "scripts", "code", "python", "tools", "bin", "cli")
 """of scripts and their folders, which tell nobody what is trained"""
@@ -231,7 +232,7 @@ def _to_report(script: Script, metric: Metric | None) -> Iterator[str]:
         does = "returns" if metric.is_returned else "prints"
         yield (
             f"{_who(script, metric)} {does} {metric.name} and does not report it: {_where(metric)}, add "
-            f"'{_report(metric)}', and 'import hpo_batch' at the top"
+            f"'{_report(metric)}', and 'import hpo_batch' at the top" + (_ONE_OF_SEVERAL if metric.is_several else "")
         )
     if metric.callback == "LightningCallback" and not _has_folder(script.text):
         yield (

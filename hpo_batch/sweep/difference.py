@@ -50,6 +50,8 @@ def difference(old: Sweep, new: Sweep, *, has_trials: bool = True, had: Collecti
         if repr(before.get(key)) == repr(after.get(key)):  # not `==`: 1, 1.0 and true are different values
             continue
         line = f"{key}: {_shown(before.get(key), key)} -> {_shown(after.get(key), key)}"
+        if has_trials and key.startswith("objective.printed.") and key in before:  # may be a repair, or another number
+            line += "; the values that trials have were found by the old text"
         (against if key.startswith(MEANING) else lines).append(line)
     if has_trials:
         known = {*old.space.by_name, *had}

@@ -149,7 +149,8 @@ def test_a_script_that_is_not_edited_prints_the_same(
     script.write_text(f"{HEAD}a = p.parse_args()\n{text}")
     sweep = tomli.loads(from_script("train.py", sweep=Path("sweep.toml"), environ={}).files[Path("sweep.toml")])
     printed = sweep["objective"].get("printed")
-    if case == "a logger":  # that nobody has configured
+    # nobody has configured the logger; a batch is no epoch, and one of two models not the result
+    if case in ("a logger", "in a loop over batches", "a loop that does not count"):
         assert printed is None
         return
     numbers = Numbers({one: Label.parse(label) for one, label in printed.items()})

@@ -511,7 +511,8 @@ def test_what_that_module_prints_is_the_metric(folder: Path) -> None:
         ("click.echo(f'loss={loss}')", {"loss": "loss={}"}),
         ("print(f'loss={loss}', file=sys.stderr, flush=True)", {"loss": "loss={}"}),
         ("logging.basicConfig(level=logging.INFO)\nlogging.info(f'loss={loss}')", {"loss": "loss={}"}),
-        ("log.addHandler(logging.StreamHandler())\nlog.info('loss=%s', loss)", {"loss": "loss={}"}),
+        ("log.addHandler(logging.StreamHandler())\nlog.setLevel('INFO')\nlog.info('loss=%s', loss)",
+         {"loss": "loss={}"}),
         # nobody knows whether it is shown, or which of several numbers it is
         ("logging.info(f'loss={loss}')", {}),
         ("logging.basicConfig(filename='x')\nlogging.info(f'loss={loss}')", {}),
@@ -524,6 +525,10 @@ def test_what_that_module_prints_is_the_metric(folder: Path) -> None:
         ("print(f'loss={a}')\nprint(f'loss={b}')", {}),
         ("print(f'train loss={a}')\nprint(f'loss={loss}')", {}),
         ("print(loss)", {}),
+        ("log.addHandler(logging.StreamHandler())\nlog.info('loss=%s', loss)", {}),
+        ("logging.basicConfig(level=logging.INFO, filename='x')\nlogging.info(f'loss={loss}')", {}),
+        ("from rich import print\nprint(f'[green]loss[/green] {loss}')", {}),
+        ("from rich.console import Console\nConsole().print(f'loss {loss}')", {}),
         ("print(f'{loss}')", {}),
     ],
 )  # fmt: skip

@@ -62,6 +62,18 @@ def test_changes_of_meaning(load_one: LoadOne, before: str, after: str, line: st
     assert difference(load_one(SPACE), load_one(changed, head="")).against == (line,)
 
 
+def test_another_text_of_a_number_that_trials_have(load_one: LoadOne) -> None:
+    head = HEAD.replace('function = "package.module:function"', 'command = "a {args}"\nprinted = { loss = "los {}" }')
+    repaired = head.replace('"los {}"', '"loss {}", acc = "acc {}"')
+    old, new = (load_one(SPACE, head=one) for one in (head, repaired))
+    line = "objective.printed.loss: los {} -> loss {}"
+    assert difference(old, new).lines == (
+        "objective.printed.acc: (nothing) -> acc {}",
+        f"{line}; the values that trials have were found by the old text",
+    )
+    assert line in difference(old, new, has_trials=False).lines
+
+
 def test_a_new_parameter_has_no_value_in_old_trials(load_one: LoadOne) -> None:
     change = difference(load_one(SPACE), load_one(SPACE + "y = [1, 2]\n"))
     assert change.against == (
