@@ -40,6 +40,8 @@ class Label:
             raise UserError(f"'{text}' has no text beside {{}}, so that every number would fit")
         if "\n" in text or "\r" in text:
             raise UserError(f"{text!r} has a line break; a line is looked at by itself")
+        if not "".join(words).isprintable():
+            raise UserError(f"{text!r} has a control character, which no line has; colours are removed from lines")
         # "acc {}" is not found in "val_acc 0.5", nor 12 in "12ms", nor 1 in "1,530.2" or "1,5"
         start = r"(?<![\w./-])" if before.strip()[:1].isalnum() else "" if before.strip() else r"(?<![\w.])"
         end = rf"\s*{_spaced(after)}" if after.strip() else r"(?!\w|,\d)"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from hpo_batch.envvars import EnvVar
 from hpo_batch.errors import UserError
+from hpo_batch.expressions import parse
 from hpo_batch.objective.labels import STEP, Label
 from hpo_batch.objective.placeholders import (
     BUILT_IN,
@@ -88,6 +89,11 @@ def _printed_mistakes(objective: Objective) -> Iterator[str]:
             Label.parse(text)
         except UserError as error:
             yield f"printed.{name}: {error}"
+    names = {" ".join(text.split()): name for name, text in objective.printed.items()}  # the last one with each text
+    for name, text in objective.printed.items():
+        other = names[" ".join(text.split())]
+        if other != name:
+            yield f"printed.{name}: '{text}' finds the same number as printed.{other}"
     if objective.printed.keys() == {STEP}:
         yield "printed has a step and no metric"
 
@@ -159,8 +165,10 @@ def _command_doubts(sweep: Sweep, objective: Objective) -> Iterator[str]:
     yield from _hydra_doubts(words, used, script, text, objective.cwd)
     yield from _hyphen_doubts(sweep, used, script, text)
     yield from _unused_doubts(sweep, used, text)
-    if not objective.printed:
-        yield from _report_doubts(words, used, script, text)
+    ways = ("RESULT", "hpo_batch", "METRICS_FILE")
+    is_told = any(way in part for part in (text, *words) for way in ways)  # a word may add a callback of ours
+    if script.endswith(".py") and text and "metrics_file" not in used and not is_told:
+        yield from _printed_doubts(sweep, objective, script) if objective.printed else _report_doubts(script)
     for i, word in enumerate(words):
         if i > 0 and re.fullmatch(r"-[A-Za-z]*[ce]", words[i - 1]):
             continue
@@ -214,15 +222,23 @@ def _unused_doubts(sweep: Sweep, used: set[str], text: str) -> Iterator[str]:
         yield f"command: it does not get {some}, unless it reads $HPO_BATCH_PARAMS"
 
 
-def _report_doubts(words: Sequence[str], used: set[str], script: str, text: str) -> Iterator[str]:
+def _report_doubts(script: str) -> Iterator[str]:
     """A script that looks as if no result came from it, as before anybody has told it of hpo-batch."""
-    ways = ("RESULT", "hpo_batch", "METRICS_FILE")
-    is_told = any(way in part for part in (text, *words) for way in ways)  # a word may add a callback of ours
-    if script.endswith(".py") and text and "metrics_file" not in used and not is_told:
-        yield (
-            f"command: {script} reports no result, unless a module that it imports does: call hpo_batch.report, or "
-            "print a line 'RESULT: name=value'"
-        )
+    yield (
+        f"command: {script} reports no result, unless a module that it imports does: call hpo_batch.report, or "
+        "print a line 'RESULT: name=value'"
+    )
+
+
+def _printed_doubts(sweep: Sweep, objective: Objective, script: str) -> Iterator[str]:
+    """What is missing if the printed numbers are all that comes from a script."""
+    inputs = {name for text in sweep.metrics.values() for name in parse(text).names}
+    missing = sorted({*sweep.study.metric, *inputs} - sweep.metrics.keys() - objective.printed.keys())
+    if missing:
+        some = ", ".join(f"'{name}'" for name in missing[:8])
+        yield f"printed: it has no text for {some}, and {script} reports nothing, unless a module that it imports does"
+    if sweep.pruner.name != "none" and STEP not in objective.printed:
+        yield 'printed: without a step there is nothing to prune by: add step = "epoch {}", as the script prints it'
 
 
 def _program(words: Sequence[str]) -> str:

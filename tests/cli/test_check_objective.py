@@ -85,6 +85,7 @@ REFUSED = [
     ('command = "@PY train.py {args}"\nprinted = { score = "score" }', "objective.printed.score: 'score' needs one {}"),
     ('command = "@PY train.py {args}"\nprinted = { score = "{}" }', "so that every number would fit"),
     ('command = "@PY train.py {args}"\nprinted = { step = "epoch {}" }', "printed has a step and no metric"),
+    ('command = "@PY train.py {args}"\nprinted = { score = "a {}", step = "a  {}" }', "finds the same number"),
     ('function = "tests.cli.toys:quadratic"\nprinted = { score = "score {}" }', "objective.printed is for commands"),
     ('function = "tests.cli.toys:no_such_function"', "has no 'no_such_function'"),
 ]  # fmt: skip
@@ -156,6 +157,23 @@ def test_a_command_may_add_what_reports(cli: Cli, sweep: Callable[..., Path], pr
     word = "--trainer.callbacks+=hpo_batch.integrations.LightningCallback" if is_told else "--trainer.callbacks+=Mine"
     path = sweep(f'command = "{PYTHON} quiet.py {word} {{args}}"')
     assert ("quiet.py reports no result" in cli("check", path).err) is not is_told
+
+
+@pytest.mark.parametrize(
+    ("printed", "message"),
+    [("printed = { los = 'loss {}' }", "it has no text for 'score'"), ("printed = { score = 'loss {}' }", ""),
+     ("printed = { score = 'loss {}' }\n[pruner]\nname = 'median'", "there is nothing to prune by"),
+     ("printed = { score = 'loss {}', step = 'epoch {}' }\n[pruner]\nname = 'median'", ""),
+     ("printed = { loss = 'loss {}' }\n[metrics]\nscore = 'loss - penalty'", "it has no text for 'penalty'")],
+)  # fmt: skip
+def test_what_printed_numbers_lack(
+    cli: Cli, sweep: Callable[..., Path], project: Path, printed: str, message: str
+) -> None:
+    (project / "quiet.py").write_text("print('loss', 1)\n")
+    ended = cli("check", sweep(f'command = "{PYTHON} quiet.py {{args}}"\n{printed}'))
+    assert ended.code == 0, ended.err
+    assert message in ended.err
+    assert ("objective.printed" in ended.err) is bool(message)
 
 
 @pytest.mark.parametrize("is_told", [False, True])

@@ -74,7 +74,7 @@ def test_lines_of_a_megabyte_take_no_time(label: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [("acc", "needs one {}"), ("{} and {}", "needs one {}"), ("{}", "no text beside"), ("  {} ", "no text beside"),
-     ("a\n{}", "line break")],
+     ("a\n{}", "line break"), ("a \x1b[1m{}", "control character")],
 )  # fmt: skip
 def test_what_is_no_label(text: str, why: str) -> None:
     with pytest.raises(UserError, match=why):
