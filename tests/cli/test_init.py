@@ -153,7 +153,7 @@ def test_a_python_that_cannot_import_hpo_batch_is_told_what_to_do(
 ) -> None:
     """As after ``pipx install hpo-batch``: the scripts' Python is another one."""
     (bare / "mine.py").write_text(f"{SCRIPT}print(f'val_loss={{1}}', file=log)\n")
-    (bare / "printing.py").write_text(f"{SCRIPT}print(f'val_loss={{1}}')\n")
+    (bare / "printing.py").write_text(f"{SCRIPT}loss = 1.0\nprint(f'val_loss={{loss}}')\n")
     assert "cannot import" not in cli("init", "-n", "--from", "mine.py").err
     apart = bare / "apart"
     (apart / "bin").mkdir(parents=True)
