@@ -27,6 +27,16 @@ _MINIMIZE: Final = words(
 )
 
 
+_OF_CLASSES: Final = words(
+    "acc accuracy auc auroc auprc aupr roc ap f1 fbeta precision recall sensitivity specificity kappa mcc tp tn fp fn"
+)
+
+
+def is_of_classes(name: str) -> bool:
+    """Whether only predictions of classes have this metric."""
+    return bool({part for word in tokens(name) for part in (word, word.rstrip("0123456789"))} & _OF_CLASSES)
+
+
 def tokens(name: str) -> list[str]:
     """The words of a column's name: ``valAUC_mean`` is ``val``, ``auc``, ``mean``."""
     parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)  # split camelCase, but not AUC

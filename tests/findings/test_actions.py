@@ -165,3 +165,13 @@ def test_the_command_trains_what_the_sentence_names() -> None:
     action = Action(kind=ActionKind.CONFIRM, where="baseline", trials=(14,), seeds=2)
     assert action_text(action) == "run the baseline and trial 14 with the same new seeds"
     assert with_command(action, source="s", is_study=True).command == "hpo-batch confirm s --top 2 --seeds 2"
+
+
+@pytest.mark.parametrize(
+    ("metric", "asked"),
+    [("val_auc", True), ("acc1", True), ("val/F1", True), ("val_loss", False), ("rmse", False), ("eval_loss", False)],
+)
+def test_only_classifiers_are_asked_for_recall(metric: str, asked: bool) -> None:
+    found = analyse([table(random_rows(20), params=PARAMS, metrics=(metric,), directions=("maximize",))])
+    (collapse,) = [finding for finding in found.findings if finding.key == "health.collapse"]
+    assert bool(collapse.actions) == asked

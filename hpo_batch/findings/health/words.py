@@ -14,6 +14,7 @@ from hpo_batch.findings.phrases import fixed, some, spread_of
 from hpo_batch.findings.records import Finding, Findings, StudyFindings
 from hpo_batch.findings.subject import Place, Ranked
 from hpo_batch.records import Answer
+from hpo_batch.text.metric_names import is_of_classes
 
 MOST_APART: Final = 2
 """trials that are suspect for the same reasons and have a finding each; of more, one finding tells"""
@@ -131,10 +132,11 @@ def _spread(rows: Sequence[ValueRow]) -> float | None:
 
 def _collapse(study: StudyFindings) -> Ranked:
     answer = study.collapse.answer
-    actions = {
-        Answer.YES: (Action(kind=ActionKind.FIX_OBJECTIVE),),
-        Answer.NOT_MEASURED: (Action(kind=ActionKind.REPORT_METRICS, metrics=("pred_min", "pred_max", "recall")),),
-    }.get(answer, ())
+    actions: tuple[Action, ...] = ()
+    if answer is Answer.YES:
+        actions = (Action(kind=ActionKind.FIX_OBJECTIVE),)
+    elif answer is Answer.NOT_MEASURED and is_of_classes(study.metric):  # a regression has no recall
+        actions = (Action(kind=ActionKind.REPORT_METRICS, metrics=("pred_min", "pred_max", "recall")),)
     places = {Answer.YES: Place.COLLAPSE, Answer.NOT_MEASURED: Place.COLLAPSE_NOT_MEASURED}
     return Ranked(
         places.get(answer, Place.NO_COLLAPSE),
