@@ -19,7 +19,6 @@ _PARTS: Final = words("phase split mode stage subset part partition prefix heade
 """variables that say which data a number is of"""
 _OPTIONS: Final = re.compile(r"(?:args|opts?|options|flags|FLAGS|cfg|conf|config|params|hparams)\b[\w.\[\]'\"]*\Z")
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Loop = ast.For | ast.AsyncFor | ast.While
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _MAPS: Final = frozenset({"map", "imap", "imap_unordered", "starmap", "delayed", "submit", "apply", "apply_async"})
@@ -115,7 +114,7 @@ def is_option(value: ast.expr) -> bool:
 
 
 def _is_rare(test: ast.expr) -> bool:
-    """Whether it holds only with a flag, or for one epoch: ``not args.fast``, ``args.show and step``, ``epoch == 0``."""
+    """Whether it holds only with a flag, or for one epoch: ``not args.fast``, ``args.show and x``, ``epoch == 0``."""
     match test:
         case ast.Compare(left=ast.Name(id=name), ops=[ast.Eq()], comparators=[ast.Constant()]):
             return is_step(name)
