@@ -38,7 +38,6 @@ def command(port: int | None, known: Known, seed: int, root: Path | None, **sour
     Changes nothing. Only this machine can connect, and only with the printed address. Ctrl-C ends it.
     """
     from hpo_batch.findings.live_report import LiveReport
-    from hpo_batch.findings.report import report
 
     logs = logs_root(root)
     tables = read_sources(**source_arguments, root=logs, reports=True)
@@ -48,23 +47,24 @@ def command(port: int | None, known: Known, seed: int, root: Path | None, **sour
     first = [tables]
 
     def make() -> Report:
+        from hpo_batch.findings.report import report  # which takes a second or two
+
         read = first.pop() if first else read_sources(**source_arguments, root=logs, tell=False)
         return report(read, known=known, seed=seed)
 
-    live, over = LiveReport(make, files), threading.Event()
-    secret = secrets.token_urlsafe(12)
+    live, secret = LiveReport(make, files), secrets.token_urlsafe(12)
     with _bound(live, secret, port) as server:
         number = server.server_address[1]
-        click.echo(f"http://127.0.0.1:{number}/{secret}/")
-        click.echo(_tunnel(int(number)), err=True)
-        watching = threading.Thread(target=live.watch, args=(over,), daemon=True)
-        watching.start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            server.serve_forever()
+            # the address first: a report of many trials takes a while, and a browser waits for it
+            click.echo(f"http://127.0.0.1:{number}/{secret}/")
+            click.echo(_tunnel(int(number)), err=True)
+            live.watch(threading.Event())
         except KeyboardInterrupt:
             click.echo("stopped", err=True)
         finally:
-            over.set()
+            server.shutdown()
     return Exit.OK
 
 
@@ -91,5 +91,5 @@ def _tunnel(port: int) -> str:
 
     return (
         f"From your own computer, first run: ssh -N -L {port}:127.0.0.1:{port} {processes.host_name()}\n"
-        "The page follows the trials until Ctrl-C."
+        "The page opens as soon as the report is made, and follows the trials until Ctrl-C."
     )

@@ -15,10 +15,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hpo_batch.errors import HpoBatchError
-from hpo_batch.findings.report import Report
+
+if TYPE_CHECKING:
+    from hpo_batch.findings.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ def fingerprint(paths: tuple[Path, ...]) -> State:
 
 
 class LiveReport:
-    """Makes the report again, in a thread of its own, when the files of its trials have changed.
+    """Makes the report, and again when the files of its trials have changed.
 
     Args:
         make: reads the trials and makes the report.
@@ -81,25 +83,39 @@ class LiveReport:
     def __init__(self, make: Callable[[], Report], files: tuple[Path, ...]) -> None:
         self._make, self._files = make, files
         self._count = 0
-        self._seen: State | None = None
-        self.page = self._made()
+        self._seen = fingerprint(files)  # now, since the trials of the first page may have been read already
+        self._page: Page | None = None
+        self._is_there = threading.Event()
+
+    @property
+    def page(self) -> Page:
+        """The newest page; waits for the first one, since a browser that has the address may ask before it is there."""
+        self._is_there.wait()
+        assert self._page is not None
+        return self._page
 
     def watch(self, over: threading.Event) -> None:
-        """Make it again after each change, until ``over`` is set."""
+        """Make the first page, and another after each change until ``over`` is set.
+
+        Raises:
+            HpoBatchError: the trials cannot be read, or no report can be made of them, the first time.
+        """
+        self._page = self._made()
+        self._is_there.set()
         pause = LOOK_EVERY_S
         while not over.wait(pause):
-            if fingerprint(self._files) == self._seen:
+            if (now := fingerprint(self._files)) == self._seen:
                 pause = LOOK_EVERY_S
                 continue
+            self._seen = now  # before reading: a change meanwhile is noticed at the next look
             began = time.monotonic()
             try:
-                self.page = self._made()
+                self._page = self._made()
             except HpoBatchError as error:  # the page of before stays
                 log.warning("the report cannot be made again: %s", error)
             pause = max(LOOK_EVERY_S, REST * (time.monotonic() - began))
 
     def _made(self) -> Page:
-        self._seen = fingerprint(self._files)  # before reading: a change meanwhile is noticed at the next look
         self._count += 1
         version = str(self._count)
         text = self._make().text("html")

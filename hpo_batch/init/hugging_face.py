@@ -94,16 +94,16 @@ def edits(tree: ast.Module, name: str, metric: str) -> Iterator[str]:
         return
     callback = "HuggingFaceCallback()"
     is_to_resume = bool(starts) and not _resumes(calls)
+    if is_to_resume:  # from below: what is written above moves the lines
+        yield (
+            f"go on after an interruption: in {name}, line {starts[-1].lineno}, write "
+            "'train(resume_from_checkpoint=callback.resume_from)'"
+        )
     given = f"callbacks=[callback := {callback}]" if is_to_resume else f"callbacks=[{callback}]"
     yield (
         f"report {metric}: in {name}, line {trainers[-1]}, give the trainer '{given}', and write "
         "'from hpo_batch.integrations import HuggingFaceCallback' at the top"
     )
-    if is_to_resume:
-        yield (
-            f"go on after an interruption: in {name}, line {starts[-1].lineno}, write "
-            "'train(resume_from_checkpoint=callback.resume_from)'"
-        )
 
 
 def _resumes(calls: Collection[ast.Call]) -> bool:

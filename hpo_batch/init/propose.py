@@ -35,10 +35,10 @@ _SETTINGS: Final = words(
     "amp fp16 bf16 cuda cpu mps verbose debug quiet log logs logger logging print progress eval evaluate test predict "
     "dry profile compile deterministic benchmark pin prefetch download push cache save load overwrite force wandb "
     "tensorboard mlflow project name tag tags run id version classes task mode split samples fold folds no plot show "
-    "tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
+    "export tqdm dataloader hub multiprocessing only early round rounds track video capture render reset restart "
     "yes checkpointing remote sync protocol jobs trials sampler pruner storage uuid env hyperparameters tune trial "
     "dtype tf32 xformers offload foreach streaming tracking revision tokenizer trust telemetry attn quant 4bit 8bit "
-    "mismatched linebreaks"
+    "mismatched linebreaks buffer"
 )
 # words of sizes that the data decide: another one is another model, or none
 _OF_DATA: Final = words("input output image img vocab vocabulary height resolution crop rows columns")

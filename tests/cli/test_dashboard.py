@@ -143,3 +143,20 @@ def test_a_file_of_trials_is_followed_too(tmp_path: Path) -> None:
         while served.version() == "1" and time.monotonic() < end:
             time.sleep(0.2)
         assert "13 complete" in served.get(f"/{served.secret}/")[1]
+
+
+def test_the_address_is_there_before_the_page_and_ctrl_c_ends_the_wait(root: Path, no_slurm: None) -> None:
+    home = make(root)
+    tell(home, 3)
+    with (
+        serving(home.name, "--root", root, "--port", 0) as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=60) as waiting,
+    ):
+        waiting.sendall(f"GET /{served.secret}/ HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n\r\n".encode())
+        served.process.send_signal(signal.SIGINT)
+        _, err = served.process.communicate(timeout=60)
+        assert served.process.returncode == 0
+        assert "stopped" in err
+        assert "Traceback" not in err
+    with pytest.raises(ConnectionRefusedError):
+        served.get("/")

@@ -152,7 +152,8 @@ def test_a_python_that_cannot_import_hpo_batch_is_told_what_to_do(
     cli: Cli, bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after ``pipx install hpo-batch``: the scripts' Python is another one."""
-    (bare / "mine.py").write_text(f"{SCRIPT}print(f'val_loss={{1}}')\n")
+    (bare / "mine.py").write_text(f"{SCRIPT}print(f'val_loss={{1}}', file=log)\n")
+    (bare / "printing.py").write_text(f"{SCRIPT}loss = 1.0\nprint(f'val_loss={{loss}}')\n")
     assert "cannot import" not in cli("init", "-n", "--from", "mine.py").err
     apart = bare / "apart"
     (apart / "bin").mkdir(parents=True)
@@ -163,7 +164,8 @@ def test_a_python_that_cannot_import_hpo_batch_is_told_what_to_do(
         made = cli("init", "-n", *argv)
         assert made.code == 0
         assert "to do: 'python' cannot import hpo_batch: install hpo-batch into its environment too" in made.err
-    assert "cannot import" not in cli("init", "-n", "--function").err
+    for argv in (("--from", "printing.py"), ("--function",)):  # which need not import it
+        assert "cannot import" not in cli("init", "-n", *argv).err
 
 
 def test_what_takes_long_is_told_before(cli: Cli, bare: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_fine_tuning_of_trl_ends_with_a_report(folder: Path) -> None:
     by_hand = "sft.py --model_name_or_path model --dataset_name texts --num_train_epochs 1 --bf16 False --use_cpu True"
     told = [line for line in typed(f'hpo-batch init --from "{by_hand}"').stderr.splitlines() if "to do: " in line]
     assert len(told) == 2, told
-    for line in reversed(told):  # from below: what is written above moves the lines
+    for line in told:
         edit(folder / "sft.py", line)
     assert typed("hpo-batch check sweep.toml").stderr.endswith("sweep.toml: no mistakes\n")
     typed("hpo-batch submit sweep.toml --local --wait --trials 2 --set job.workers=1")

@@ -108,7 +108,7 @@ def test_what_its_author_searches_is_proposed() -> None:
     }
 
 
-@pytest.mark.timeout(400)  # four processes that import torch, on a machine that does much else
+@pytest.mark.timeout(400)  # processes that import torch, on a machine that does much else
 def test_a_lightning_cli_needs_no_edit(folder: Path) -> None:
     pytest.importorskip("lightning")
     pytest.importorskip("jsonargparse")
@@ -117,5 +117,5 @@ def test_a_lightning_cli_needs_no_edit(folder: Path) -> None:
     Path("config.yaml").write_text(LIGHTNING)
     before = {path.name for path in folder.iterdir()}
     assert "to do" not in typed("init --from '-m cph_regression.regression.main fit --config config.yaml'").stderr
-    to_report(trials=2)
+    to_report(trials=1)  # each takes ten seconds of CPU, most of it to import
     assert {path.name for path in folder.iterdir()} == before | {"sweep.toml", "logs"}  # no lightning_logs

@@ -16,6 +16,7 @@ import pytest
 
 from hpo_batch.cli.main import run
 from hpo_batch.errors import Exit
+from tests import forked
 from tests.helpers import REPOSITORY
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
@@ -46,6 +47,7 @@ def test_the_whole_loop_as_the_tutorial_types_it(
     shutil.copytree(REPOSITORY / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HPO_BATCH_ROOT", raising=False)
+    forked.workers(monkeypatch, "torch", "pandas")
     (tmp_path / "logs").mkdir()
     typed = [shlex.split(command) for command, _ in steps()]
     verbs = [argv[1] for argv in typed]

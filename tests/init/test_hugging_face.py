@@ -164,9 +164,9 @@ def test_the_default_is_what_argparse_says_in_the_end() -> None:
 
 def test_the_lines_to_edit() -> None:
     assert list(edits(ast.parse(SCRIPT), "train.py", "eval_loss")) == [
+        "go on after an interruption: in train.py, line 13, write 'train(resume_from_checkpoint=callback.resume_from)'",
         "report eval_loss: in train.py, line 12, give the trainer 'callbacks=[callback := HuggingFaceCallback()]', and "
         "write 'from hpo_batch.integrations import HuggingFaceCallback' at the top",
-        "go on after an interruption: in train.py, line 13, write 'train(resume_from_checkpoint=callback.resume_from)'",
     ]
 
 

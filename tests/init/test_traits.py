@@ -378,6 +378,7 @@ def test_the_metavars_of_typer(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("'--out-dim', type=int, default=10", None),
         ("'--train-crop-size', type=int, default=224", None),
         ("'--rows', type=int, default=1000", None),
+        ("'--skip-export', action='store_true'", None),
         ("'--do_train', action='store_true'", None),
         ("'--track', action='store_true'", None),
         ("'--with_tracking', action='store_true'", None),

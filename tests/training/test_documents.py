@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.cli.conftest import Cli, cli  # noqa: F401  # the fixture
 
 from .documents import check_complete, collected, submit, write_rows
+
+
+@pytest.fixture(autouse=True)
+def _workers_with_torch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    forked.workers(monkeypatch, "torch", "pandas")
 
 
 @pytest.fixture
