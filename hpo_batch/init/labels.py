@@ -27,14 +27,14 @@ def printed_labels(name: str, value: ast.expr, step: str, prints: Sequence[Seque
     """
     own = next((shown for shown in prints if any(one.value is value for one in shown)), ())
     itself = next((one for one in own if one.value is value), None)
-    text = _text(itself) if itself is not None and _is_one_number(itself) else None
+    text = _text(itself, own) if itself is not None and _is_one_number(itself) else None
     if text is None:
         return {}
     label = Label.parse(text)
     others = [f"{one.before} 1{one.after}" for shown in prints for one in shown if one.value is not value]
     if any(label.find(line) is not None for other in others for line in other.split("\n")):
         return {}
-    counts = (_text(one) for one in own if step and step in _names(one.value))
+    counts = (_text(one, own) for one in own if step and step in _names(one.value))
     count = next((one for one in counts if one is not None and one != text), None)
     return {name: text} | ({STEP: count} if count is not None else {})
 
@@ -44,9 +44,11 @@ def _is_one_number(shown: Shown) -> bool:
     return not re.match(r"\s*/", shown.after) and not re.search(r"[,_]", shown.spec)
 
 
-def _text(shown: Shown) -> str | None:
+def _text(shown: Shown, own: Sequence[Shown]) -> str | None:
     """``val loss: {}``; None if there is nothing to go by."""
     line = shown.before.split("\n")[-1].split("\r")[-1]
+    if line == shown.before and any(one.after == line for one in own if one is not shown):
+        line = re.sub(r"\A\w+", "", line)  # the unit of the number before it: "took {}s, loss {}"
     words = " ".join(line.split()).lstrip(_OF_WHAT_CAME_BEFORE)
     if len(words) > _MOST:
         words = words[-_MOST:].partition(" ")[2] or words[-_MOST:]

@@ -92,12 +92,20 @@ def guess(tree: ast.Module, modules: Sequence[tuple[Path, ast.Module]] = ()) -> 
         for path, one in ((None, tree), *modules):
             found = [m for m in find(one) if path is not None or m.place is None or is_used(one, m.place.line)]
             if found:
-                best = max(found, key=_preference)
-                if not best.labels:  # of several with one name the last is that of the validation, more often than not
-                    alike = (best.name, _preference(best))
-                    best = [one for one in found if (one.name, _preference(one)) == alike][-1]
-                return replace(best, module=path)
+                return replace(_best(found), module=path)
     return None
+
+
+def _best(found: Sequence[Metric]) -> Metric:
+    """The one to judge by. Where a script prints several like it, none is taken from the output."""
+    best = max(found, key=_preference)
+    alike = [one for one in found if (one.name, _preference(one)) == (best.name, _preference(best))]
+    sure = [one for one in alike if not one.is_several]
+    if len(sure) == 1 and sure[0].labels:
+        return sure[0]
+    if best.labels and len(sure) <= 1:
+        return best
+    return replace((sure or alike)[-1], labels={})  # the last is that of the validation, more often than not
 
 
 def _metric(

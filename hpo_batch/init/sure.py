@@ -19,8 +19,9 @@ _PARTS: Final = words("phase split mode stage subset part partition prefix heade
 """variables that say which data a number is of"""
 _OPTIONS: Final = re.compile(r"(?:args|opts?|options|flags|FLAGS|cfg|conf|config|params|hparams)\b[\w.\[\]'\"]*\Z")
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Loop = ast.For | ast.AsyncFor | ast.While
+_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_MAPS: Final = frozenset({"map", "imap", "imap_unordered", "starmap", "delayed", "submit", "apply", "apply_async"})
 
 
 def is_result(tree: ast.Module, call: ast.Call, value: ast.expr) -> bool:
@@ -39,13 +40,15 @@ def is_result(tree: ast.Module, call: ast.Call, value: ast.expr) -> bool:
     loops = [node for node in inside if isinstance(node, _Loop)]
     function = inside[0] if isinstance(inside[0], ast.FunctionDef) else None
     callers = _callers(tree, function) if function is not None else []
-    outer = [[node for node in of_function(around(tree, one)) if isinstance(node, _Loop)] for one in callers]
+    paths = [of_function(around(tree, one)) for one in callers]
+    outer = [[node for node in one if isinstance(node, _Loop)] for one in paths]
     return (
         all(_counts_trainings_steps(one) for one in (*loops, *(loop for each in outer for loop in each)))
         and len(loops) + max(map(len, outer), default=0) <= 1
-        and not any(_is_asked(node.test) for node in path if isinstance(node, ast.If))
+        and not any(_is_rare(node.test) for node in path if isinstance(node, ast.If))
         and not any(_says_which(one) for one in ast.walk(call) if one is not value)
-        and not (function is not None and _has_several_uses(function, callers))
+        and not any(isinstance(node, _Comprehension) for one in paths for node in one)
+        and not (function is not None and (_has_several_uses(function, callers) or _is_mapped(tree, function)))
         and (bool(loops) or not _is_before_training(inside, call))
     )
 
@@ -99,18 +102,26 @@ def _has_several_uses(function: ast.FunctionDef, callers: Sequence[ast.Call]) ->
     return len(uses) > 1
 
 
+def _is_mapped(tree: ast.Module, function: ast.FunctionDef) -> bool:
+    """``pool.map(fit_fold, folds)``."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and called(node) in _MAPS)
+    return any(isinstance(one, ast.Name) and one.id == function.name for call in calls for one in call.args)
+
+
 def is_option(value: ast.expr) -> bool:
     """``args.show``: what the user sets, and no result."""
     return isinstance(value, ast.Attribute | ast.Subscript) and bool(_OPTIONS.match(ast.unparse(value)))
 
 
-def _is_asked(test: ast.expr) -> bool:
-    """``args.show``, ``not args.fast``, ``args.show and step``: whether a flag decides."""
+def _is_rare(test: ast.expr) -> bool:
+    """Whether it holds only with a flag, or for one epoch: ``not args.fast``, ``args.show and x``, ``epoch == 0``."""
     match test:
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Eq()], comparators=[ast.Constant()]):
+            return is_step(name)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _is_asked(operand)
+            return _is_rare(operand)
         case ast.BoolOp(values=values):
-            return any(_is_asked(one) for one in values)
+            return any(_is_rare(one) for one in values)
     return is_option(test)
 
 

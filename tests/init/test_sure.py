@@ -88,6 +88,28 @@ UNSURE = {
         if config['report']:
             print(f'loss {loss:.3f}')
     """,
+    "folds in a comprehension": """
+        def fit(fold):
+            print(f'accuracy {accuracy:.3f}')
+        scores = [fit(fold) for fold in range(5)]
+    """,
+    "folds in processes": """
+        def fit(fold):
+            print(f'accuracy {accuracy:.3f}')
+        scores = pool.map(fit, range(5))
+    """,
+    "the first of the epochs": """
+        for epoch in range(3):
+            if epoch == 0:
+                print(f'val_loss {val_loss:.3f}')
+    """,
+    "the first and the others": """
+        for epoch in range(3):
+            if epoch == 0:
+                print(f'at first, val_loss {val_loss:.3f}')
+            else:
+                print(f'epoch {epoch}, val_loss {val_loss:.3f}')
+    """,
     "a share": "print(f'accuracy: {correct}/{total}')",
     "thousands": "print(f'loss {loss:,.2f}')",
     "thousands with format": "print('loss {:,}'.format(loss))",
@@ -127,6 +149,10 @@ def test_none_is_taken_of_several_numbers(case: str) -> None:
         ("print(f'valid {self.val_loss:.3f}')", {"val_loss": "valid {}"}),
         ("print(f'rmse {rmse:.3f}m')", {"rmse": "rmse {}m"}),
         ("print(f'loss={loss},{acc}')", {"loss": "loss={},"}),
+        ("print(f'took {time():.1f}s, loss {loss}')", {"loss": "loss {}"}),
+        # the validation, and not the batches, though they have the same name
+        ("for i, x in enumerate(batches):\n  print(f'batch {i} loss {loss}')\nprint(f'* loss {loss}')",
+         {"loss": "* loss {}"}),
         ("if rank == 0:\n  print(f'loss={loss}')", {"loss": "loss={}"}),
     ],
 )  # fmt: skip
