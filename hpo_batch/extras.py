@@ -7,7 +7,13 @@ from typing import Final
 
 from hpo_batch.errors import UserError
 
-EXTRAS: Final = {"torch": "torch", "pyarrow": "parquet", "cmaes": "cmaes", "pynvml": "gpu"}
+EXTRAS: Final = {
+    "torch": "torch",
+    "pyarrow": "parquet",
+    "cmaes": "cmaes",
+    "pynvml": "gpu",
+    "optuna_dashboard": "dashboard",
+}
 """package -> extra of hpo-batch"""
 
 

@@ -43,7 +43,6 @@ def opened(place: str, called: str, *, without_lock: bool) -> Iterator[tuple[Any
         Changed: another process opened it meanwhile.
         UserError: there is no such file, or it cannot be a storage.
     """
-    import optuna
 
     path = places.file_of(place)
     if path is None:
@@ -58,7 +57,7 @@ def opened(place: str, called: str, *, without_lock: bool) -> Iterator[tuple[Any
     with path.open("rb") as file:
         head = file.read(32)
     if not head.startswith(SQLITE) and not places.is_url(place):
-        yield optuna.storages.JournalStorage(_ReadOnlyJournal(path)), ()
+        yield read_only_journal(path), ()
         return
     if places.is_url(place) and not place.lower().startswith(("sqlite://", "sqlite+pysqlite://")):
         yield from _database(place)  # with another driver, which may be able to read an encrypted file
@@ -68,6 +67,13 @@ def opened(place: str, called: str, *, without_lock: bool) -> Iterator[tuple[Any
         connect = functools.partial(_connected, uri, called)
         for storage, _ in _database("sqlite:///", creator=connect):
             yield storage, notes
+
+
+def read_only_journal(path: Path) -> Any:
+    """The storage of a journal file, which may grow meanwhile."""
+    import optuna
+
+    return optuna.storages.JournalStorage(_ReadOnlyJournal(path))
 
 
 def _database(url: str, **engine: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
@@ -143,14 +149,26 @@ def _ReadOnlyJournal(path: Path) -> Any:  # noqa: N802 - a class, but Optuna is 
     class Backend(BaseJournalBackend):
         """Reads the complete lines of a journal; a last line without an end is just being written."""
 
+        def __init__(self) -> None:
+            self._records = self._lines = self._offset = 0  # read so far: a page asks for what is new, again and again
+
         def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+            if log_number_from != self._records or path.stat().st_size < self._offset:
+                self._records = self._lines = self._offset = 0
+            first = self._records
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
             records: list[dict[str, Any]] = []
-            for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+            whole = text[: text.rfind(b"\n") + 1]
+            for number, line in enumerate(whole.split(b"\n")[:-1], start=self._lines + 1):
                 try:
                     records += [json.loads(line)] if line.strip() else []
                 except ValueError as error:
                     raise StorageError(f"'{path}': line {number} is not a journal record: {error}") from error
-            return records[log_number_from:]
+            self._records, self._lines = first + len(records), self._lines + whole.count(b"\n")
+            self._offset += len(whole)
+            return records[log_number_from - first :]
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:
             raise StorageError(f"'{path}' is open read-only")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo_batch.store.home import StudyHome
+from hpo_batch.store.home import StudyHome, home_of
 from hpo_batch.study.study import Study
 from tests.helpers import run, start
-from tests.study.helpers import claimed, complete, make, owner
+from tests.study.helpers import claimed, complete, make, owner, revise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,3 +160,53 @@ def test_the_address_is_there_before_the_page_and_ctrl_c_ends_the_wait(root: Pat
         assert "Traceback" not in err
     with pytest.raises(ConnectionRefusedError):
         served.get("/")
+
+
+def ask(port: int, path: str, *, method: str = "GET", host: str = "127.0.0.1", cookie: str = "") -> tuple[int, str]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request(method, path, headers={"Host": f"{host}:{port}", "Cookie": cookie})
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Set-Cookie", "").partition(";")[0] or answer.read().decode()
+
+
+def test_optuna_dashboard_beside_it_follows_the_trials_and_is_read_only(root: Path, no_slurm: None) -> None:
+    home = make(root, study="trials = 20")
+    tell(home, 3)
+    before = files(root)
+    with serving(home.name, "--root", root, "--port", 0, "--optuna") as served:
+        assert served.process.stdout is not None
+        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/([\w-]{16})/\n", served.process.stdout.readline())
+        assert found is not None
+        port, secret = int(found[1]), found[2]
+        trials = "/api/studies/0?after=0"
+        assert [ask(port, path)[0] for path in ("/", trials, f"/{secret[:-1]}/", "/dashboard")] == [404] * 4
+        status, cookie = ask(port, f"/{secret}/")
+        assert (status, cookie) == (303, f"hpo-batch-{port}={secret}")
+        assert ask(port, trials, cookie=f"hpo-batch-{port}=no")[0] == 404
+        assert ask(port, trials, cookie=cookie, host="evil.example")[0] == 404
+        assert len(json.loads(ask(port, trials, cookie=cookie)[1])["trials"]) == 3
+        for method, path in (("POST", "/api/studies"), ("PUT", "/api/studies/0/note"), ("DELETE", "/api/studies/0")):
+            assert ask(port, path, method=method, cookie=cookie) == (405, "hpo-batch dashboard is read-only\n")
+        assert files(root) == before
+        tell(home, 2)
+        end = time.monotonic() + 60
+        while (count := len(json.loads(ask(port, trials, cookie=cookie)[1])["trials"])) < 5 and time.monotonic() < end:
+            time.sleep(0.2)  # it keeps an answer for some seconds
+        assert count == 5
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(timeout=60) == 0
+    with pytest.raises(ConnectionRefusedError):
+        ask(port, "/")
+
+
+def test_optuna_dashboard_is_for_one_study_of_ours(root: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        revise(home_of(root, name))
+        tell(home_of(root, name), 1)
+    done = run("dashboard", "a", "b", "--optuna", "--root", root)
+    assert (done.code, done.err) == (2, "error: --optuna is for one study; name one of a, b\n")
+    path = tmp_path / "trials.csv"
+    path.write_text("x,score\n1,2\n3,4\n")
+    done = run("dashboard", path, "--direction", "maximize", "--optuna")
+    assert done.code == 2
+    assert "--optuna is for a study of hpo-batch, and" in done.err

@@ -109,8 +109,9 @@ def test_help_names_folders_that_exist(python: Path, tmp_path: Path) -> None:
         (("submit", "plain.toml", "--local", "--set", "sampler.name=cmaes"), "cmaes"),
         (("collect", "trials.csv", "-o", "trials.parquet"), "pyarrow"),
         (("report", "trials.parquet"), "pyarrow"),
+        (("dashboard", "trials.csv", "--optuna"), "optuna_dashboard"),
     ],
-    ids=["check a trainer", "submit a trainer", "gp", "cmaes", "write Parquet", "read Parquet"],
+    ids=["check a trainer", "submit a trainer", "gp", "cmaes", "write Parquet", "read Parquet", "optuna-dashboard"],
 )
 def test_a_missing_package_is_named_with_what_to_type(
     python: Path, tmp_path: Path, argv: Sequence[object], package: str
