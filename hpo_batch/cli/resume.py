@@ -51,10 +51,10 @@ def _resume_file(
     path: Path, option: Path | None, overrides: Sequence[str], *, wait: bool, dry_run: bool, as_json: bool
 ) -> int | None:
     from hpo_batch.cli.submit import run
-    from hpo_batch.launch.submit import requests_of_file
+    from hpo_batch.launch.resume import resume_file
 
     root = logs_root(option)
-    requests = requests_of_file(path, root=root, overrides=overrides)
+    requests = resume_file(path, root=root, overrides=overrides)
     if not any(one.home.exists for one in requests):
         raise UserError(
             f"the study '{name_in_toml(str(path))}' does not exist in {root}; to start it: 'hpo-batch submit {path}'"

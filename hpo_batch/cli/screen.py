@@ -121,7 +121,7 @@ def stopped_lines(stopped: Stopped, name: str) -> list[tuple[str, str]]:
     lines += [("go on", hint(*words)) for words in stopped.commands]
     if stopped.trial is not None:
         # resuming by name uses the stored sweep, which does not have the edits of the file
-        lines.append(("", "if you have edited the sweep's file, use it instead: hpo-batch resume FILE.toml"))
+        lines.append(("", f"if you have edited the sweep's file, use it instead: {hint('resume', 'FILE.toml')}"))
     return lines
 
 

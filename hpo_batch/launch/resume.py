@@ -10,7 +10,7 @@ from pathlib import Path
 from hpo_batch.errors import StorageError
 from hpo_batch.files import read_regular
 from hpo_batch.launch.facts import Tell, Warned
-from hpo_batch.launch.submit import Request
+from hpo_batch.launch.submit import Request, requests_of_file
 from hpo_batch.store.home import StudyHome
 from hpo_batch.store.submissions import read_submissions, workdir_of
 from hpo_batch.study.read import read_revision, read_state
@@ -36,6 +36,26 @@ def resume_request(home: StudyHome, overrides: Sequence[str] = (), *, tell: Tell
     except (OSError, ValueError):
         toml = ""  # only a copy for people to read
     return Request(sweep=sweep, home=home, toml=toml, workdir=last_workdir(home, tell=tell))
+
+
+def resume_file(path: Path, *, root: Path, overrides: Sequence[str] = ()) -> list[Request]:
+    """The requests of a sweep's file that continue its studies; one that names no template goes on where it ran.
+
+    Raises:
+        SweepInvalid: the file has mistakes; the error lists all of them.
+        UserError: there is no such file.
+    """
+    requests = requests_of_file(path, root=root, overrides=overrides)
+    unnamed = [one for one in requests if one.sweep.job.template is None]
+    if unnamed and all(_ran_here(one.home) for one in unnamed):
+        return requests_of_file(path, root=root, overrides=["job.template=local", *overrides])
+    return requests
+
+
+def _ran_here(home: StudyHome) -> bool:
+    """Whether the newest workers of a study were processes of a machine, as with ``submit --local``."""
+    submissions = read_submissions(home)
+    return bool(submissions) and not submissions[-1].is_batch
 
 
 def last_workdir(home: StudyHome, *, tell: Tell = lambda fact: None) -> Path:

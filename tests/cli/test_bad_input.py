@@ -202,6 +202,9 @@ def test_nothing_trains_here_unasked_where_there_is_slurm(cli: Cli, write_sweep,
             ended = cli("submit", path, *chosen, option, *more)
             assert (ended.code, "runs on this machine: remove" in ended.err) == (2, True)
     assert cli("submit", path, "--local", "--wait").code == 0  # as the message says
+    ended = cli("resume", path, "--set", "study.trials=7", "--wait")  # where it ran
+    assert ended.code == 0, ended.err
+    assert "started process" in ended.err
 
 
 def test_a_sweep_without_a_template_runs_here_where_there_is_no_slurm(
