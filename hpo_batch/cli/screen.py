@@ -198,7 +198,7 @@ def _usage(usage: TrialUsage) -> str:
     """Per trial: CPUs, memory, how busy and warm the GPUs were, and how soon it reported; empty if little is known."""
     parts = []
     if usage.cpus is not None:
-        parts.append(f"{usage.cpus:.2g} CPUs")
+        parts.append(f"{usage.cpus:.2g} CPUs" if usage.cpus >= 0.01 else "< 0.01 CPUs")
     if usage.memory_mb is not None and (usage.cpus is not None or usage.gpu_util is not None):
         parts.append(f"up to {_megabytes(usage.memory_mb)} of memory")
     if usage.gpu_util is not None:

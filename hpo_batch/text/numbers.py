@@ -137,7 +137,10 @@ def percent(share: float | None) -> str:
 def hours(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{60 * value:.2g} min" if 0 < value < 1 else f"{value:,.1f} h" if value < 100 else f"{value:,.0f} h"
+    if 0 < value < 1:
+        seconds = 3600 * value
+        return f"{seconds / 60:.2g} min" if seconds >= 60 else f"{seconds:.2g} s" if seconds >= 0.5 else "< 1 s"
+    return f"{value:,.1f} h" if value < 100 else f"{value:,.0f} h"
 
 
 def duration(seconds: float | None) -> str:

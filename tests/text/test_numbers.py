@@ -77,6 +77,7 @@ def test_decimals(spread: float | None, places: int | None) -> None:
 
 def test_units() -> None:
     assert (percent(0.3468), percent(None)) == ("34.7 %", NONE)
+    assert (hours(0.01), hours(1e-5), hours(0.0)) == ("36 s", "< 1 s", "0.0 h")
     assert (hours(0.5), hours(1.25), hours(1234.0), hours(None)) == ("30 min", "1.2 h", "1,234 h", NONE)
     assert (duration(90), duration(7200), duration(math.inf)) == ("90 s", "2.0 h", NONE)
     assert (duration(0), duration(0.01), duration(0.6)) == ("0 s", "< 1 s", "1 s")
