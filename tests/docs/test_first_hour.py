@@ -99,6 +99,8 @@ def test_what_the_page_says_ends_with_a_report(
             for line in block.splitlines():
                 commands.append(line.split()[2])
                 typed(line, forked=one.forked)
+    for line in re.findall(r"`(printed = [^`]+)`", section(one.title)):
+        assert line in Path("sweep.toml").read_text().splitlines()
     assert commands == ["init", "check", "submit", "status", "report"]
     counts = json.loads(typed("$ hpo-batch status --json", forked=one.forked))[0]["trials"]
     assert (counts["complete"] + counts["pruned"], counts["failed"]) == (one.trials, 0)
