@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -67,12 +68,16 @@ def command(folder: Path | None, output: Path | None, script: str | None, kind: 
     for step in made.steps:
         click.echo(f"to do: {step}", err=True)
     if not dry_run:
-        _say_what_next(sweep, is_elsewhere=script is None and sweep.parent != Path())
+        has_template = "template" in tomllib.loads(made.files[sweep]).get("job", {})
+        _say_what_next(sweep, is_elsewhere=script is None and sweep.parent != Path(), has_template=has_template)
 
 
-def _say_what_next(sweep: Path, *, is_elsewhere: bool) -> None:
-    """The two commands to type next; a starter's script is found from its own folder only."""
+def _say_what_next(sweep: Path, *, is_elsewhere: bool, has_template: bool) -> None:
+    """The two commands to type next; a starter's script is found from its own folder only.
+
+    A sweep with a template is for SLURM: a login node must not train.
+    """
     where = f"cd {shlex.quote(str(sweep.parent))}, then " if is_elsewhere else ""
     path = sweep.name if is_elsewhere else str(sweep)
-    commands = f"{hint('check', path)}   {hint('submit', path, '--local', '--wait')}"
+    commands = f"{hint('check', path)}   {hint('submit', path, *(() if has_template else ('--local', '--wait')))}"
     click.echo(f"next: {where}{commands}", err=True)

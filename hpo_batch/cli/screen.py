@@ -238,7 +238,9 @@ def _hour(hours: float | None) -> str:
 
 def _failures(group: FailureGroup) -> str:
     if not group.trials:
-        return f"no trial failed with {group.reason}; {_times(group.attempts)} an attempt did and was retried"
+        were = "was" if group.attempts == 1 else "were"
+        attempts = count(group.attempts, "attempt")
+        return f"{attempts} ended with {group.reason} and {were} retried; no trial failed with it"
     nodes = list(group.nodes.items())
     where = ", ".join(f"{count} on {node}" for node, count in nodes[:3])
     where += f", {sum(count for _, count in nodes[3:])} on {len(nodes) - 3} others" if len(nodes) > 3 else ""

@@ -128,6 +128,10 @@ def _trials(action: Action) -> str:
     return f"{'trial' if len(action.trials) == 1 else 'trials'} {named}" + (f" and {more} more" if more > 0 else "")
 
 
+def _it(action: Action) -> str:
+    return "it" if len(action.trials) == 1 else "them"
+
+
 def _seeds(action: Action) -> str:
     return "new seeds" if action.seeds is None else counted(action.seeds, "new seed")
 
@@ -207,7 +211,7 @@ _TEXTS: Final[Mapping[ActionKind, Callable[[Action], str]]] = {
     ActionKind.REPORT_AGAIN: lambda _: "write the report again when the study has ended",
     ActionKind.USE_FINER_METRIC: lambda _: "check the metric, or use a finer one (a loss, a score over more cases)",
     ActionKind.FIX_OBJECTIVE: lambda _: "look at the objective, the loss and the class balance before tuning anything",
-    ActionKind.INSPECT: lambda a: f"read the log of {_trials(a)}, then rerun or exclude",
+    ActionKind.INSPECT: lambda a: f"read the log of {_trials(a)}, then run {_it(a)} again or leave {_it(a)} out",
     ActionKind.RECORD_SEEDS: lambda _: "find out what differs between runs of one configuration, or record their seeds",
     ActionKind.SKIP_DUPLICATES: lambda _: "skip duplicates, or ask for replicates with seeds of their own",
     ActionKind.COVER: lambda _: "give a share of the trials to combinations not tried yet",

@@ -252,7 +252,8 @@ def find_homes(root: Path, study: str) -> tuple[StudyHome, ...]:
         )
     meant = did_you_mean(study, names)
     listed = (
-        f"; there are {', '.join(names[:10])}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
+        f"; there {'is' if len(names) == 1 else 'are'} {', '.join(names[:10])}"
+        f"{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
         if names
         else "; it has no studies"
     )

@@ -83,7 +83,7 @@ def test_actions_stand_in_report_json_under_stable_keys() -> None:
     }  # fmt: skip
     by_key = {finding["key"]: finding for finding in told["findings"]}
     assert by_key["health.trial-3"]["actions"] == [one]
-    assert by_key["health.trial-3"]["do"] == "read the log of trial 3, then rerun or exclude"
+    assert by_key["health.trial-3"]["do"] == "read the log of trial 3, then run it again or leave it out"
 
 
 def test_trials_that_noise_does_not_tell_from_the_best_are_confirmed() -> None:

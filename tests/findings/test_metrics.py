@@ -104,7 +104,7 @@ def test_a_study_that_is_running_says_so_first() -> None:
     rows += [{"x": 50, "kind": "a", "value": None, "state": s} for s in ("RUNNING", "RUNNING", "WAITING")]
     findings = analyse([table(rows, params=["x", "kind"])]).findings
     assert findings[0].key == "trials.unfinished"
-    assert "2 of its trials run, 1 wait, 20 have ended" in findings[0].text
+    assert "2 running, 1 waiting, 20 ended" in findings[0].text
     begun = told([{"x": 1, "kind": "a", "value": None, "state": "RUNNING"}])
     assert begun["trials.unfinished"].answer is Answer.NO
 

@@ -67,7 +67,7 @@ def test_an_unknown_study_is_told_with_what_is_there(root: Path) -> None:
     make_study_folder(root, "patchtst")
     with pytest.raises(StudyNotFound, match=r"did you mean 'patchtst'\?"):
         find_homes(root, "patchts")
-    with pytest.raises(StudyNotFound, match="there are patchtst"):
+    with pytest.raises(StudyNotFound, match="there is patchtst"):
         find_homes(root, "zzz")
 
 

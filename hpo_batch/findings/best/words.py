@@ -86,8 +86,8 @@ def _unfinished(study: StudyFindings) -> Iterator[Ranked]:
             study=study.label,
             question="Is the study finished?",
             answer=Answer.NO,
-            text=f"{study.label}: the study is not finished: {running} of its trials run, {waiting} wait, "
-            f"{sum(states.values()) - running - waiting} have ended. What is said here may change",
+            text=f"{study.label}: the study is not finished: {running} running, {waiting} waiting, "
+            f"{sum(states.values()) - running - waiting} ended. What is said here may change",
             actions=(Action(kind=ActionKind.REPORT_AGAIN),),
             n=sum(states.values()),
             method="states of the trials",
