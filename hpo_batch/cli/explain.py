@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpo_batch.cli.options import hint, logs_root, one_study, root_option
+from hpo_batch.cli.options import hint, logs_root, naming_a_trial, one_study, root_option
 from hpo_batch.files import shown_json
 from hpo_batch.scheduler.gpus import named_gpus
 from hpo_batch.text.lines import one_line
@@ -34,7 +34,8 @@ def command(study_and_trial: tuple[str, ...], as_json: bool, root: Path | None) 
     if len(study_and_trial) > 2:
         raise click.UsageError("name one study and one trial: hpo-batch explain STUDY TRIAL")
     home = one_study(study_and_trial[0] if len(study_and_trial) == 2 else None, logs_root(root))
-    stories = explain(home, study_and_trial[-1])
+    with naming_a_trial(study_and_trial, logs_root(root)):
+        stories = explain(home, study_and_trial[-1])
     if as_json:
         click.echo(shown_json([story.as_json() for story in stories]))
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hpo_batch.cli.options import logs_root, one_study, root_option
+from hpo_batch.cli.options import logs_root, naming_a_trial, one_study, root_option
 from hpo_batch.cli.terminal import steering
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ def command(
     if follow and attempt is not None:
         raise click.UsageError("--follow continues with the newest attempt: leave --attempt out")
     study = StudyReader(one_study(study_and_trial[0] if len(study_and_trial) == 2 else None, logs_root(root)))
+    with naming_a_trial(study_and_trial, logs_root(root)):
+        numbers = trial_numbers(study.read(), study_and_trial[-1])
     printed: list[dict[str, object]] = []
-    for number in trial_numbers(study.read(), study_and_trial[-1]):
+    for number in numbers:
         if worker:
             output = worker_output(study, number, attempt=attempt)
         else:

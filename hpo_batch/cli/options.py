@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,6 +125,19 @@ def one_study(study: str | None, root: Path) -> StudyHome:
     if len(homes) > 1:
         raise UserError(f"'{study}' is several studies: {', '.join(home.name for home in homes)}; name one")
     return homes[0]
+
+
+@contextlib.contextmanager
+def naming_a_trial(words: Sequence[str], root: Path) -> Iterator[None]:
+    """Say so where ``[STUDY] TRIAL`` names no trial, because it is a study alone."""
+    from hpo_batch.store.home import all_homes
+
+    try:
+        yield
+    except UserError:
+        if len(words) == 1 and any(home.name == words[0] for home in all_homes(root)):
+            raise UserError(f"'{words[0]}' is a study; name one of its trials, too: {words[0]} 0") from None
+        raise
 
 
 def live_homes(study: str | None, root: Path) -> tuple[StudyHome, ...]:

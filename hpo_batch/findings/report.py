@@ -150,6 +150,8 @@ def write(report: Report, folder: Path, *, is_named: bool = True) -> None:
     try:
         with contextlib.ExitStack() as stack:
             inside = _opened(folder, stack, follow=is_named)
+            # first, so that a folder whose report broke off is known as a report's
+            write_atomic(Path(MARK), texts.pop(MARK), sync=False, dir_fd=inside)
             drawn = _made_inside(inside, stack)
             for name, content in figures.items():
                 write_atomic(Path(name), content, sync=False, dir_fd=drawn)

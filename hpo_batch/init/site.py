@@ -68,7 +68,7 @@ def _text(kind: NodeKind, kinds: Sequence[NodeKind], name: str) -> str:
         f"{toml_line('walltime', format_walltime(walltime_s))}",
         f"{toml_line('device', 'auto' if kind.gpus else 'cpu')}",
         '# account = "my-project"',
-        "# mem_gb = 16            # left out: the partition's default",
+        f"# mem_gb = {_memory(kind, share)}            # left out: the partition's default",
         "",
         "# Shell lines that run on the node before the worker starts.",
         "setup = [",
@@ -80,6 +80,12 @@ def _text(kind: NodeKind, kinds: Sequence[NodeKind], name: str) -> str:
     if others:
         lines += ["", "# Other nodes:", *(f"#   {_described(other)}" for other in others)]
     return "\n".join(lines) + "\n"
+
+
+def _memory(kind: NodeKind, cpus: int) -> int:
+    """A worker's share of a node's memory, in whole GB."""
+    part = 1 / kind.gpus if kind.gpus else cpus / max(1, kind.cpus)
+    return max(1, int((kind.mem_gb or 16) * part))
 
 
 def _described(kind: NodeKind) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,7 @@ def sweep_text(script: Script, proposal: Proposal, metric: Metric | None, *, stu
     lines = [
         f"# A sweep of {printable(script.path.name)}, proposed from its options: look at each line. "
         "Every key: hpo-batch check --schema",
-        *_study(script, metric, study),
+        *_study(script, metric, study, _trials(proposal)),
         "",
         "[objective]",
         *_comments(proposal),
@@ -88,7 +89,13 @@ def study_name(folder: Path, script: Path | None) -> str:
     return "first-sweep"
 
 
-def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
+def _trials(proposal: Proposal) -> int:
+    """Trials wanted: no more than there are configurations."""
+    sizes = [len(one.value) if isinstance(one.value, list) else TRIALS for one in proposal.parameters.values()]
+    return min(TRIALS, math.prod(sizes)) if sizes else TRIALS
+
+
+def _study(script: Script, metric: Metric | None, study: str, trials: int) -> Iterator[str]:
     yield "[study]"
     yield toml_line("name", study)
     if metric is None:
@@ -105,7 +112,7 @@ def _study(script: Script, metric: Metric | None, study: str) -> Iterator[str]:
         yield toml_line("metric", metric.name)
         sure = "" if metric.direction else '             # FILL IN: or "maximize"; the name does not tell'
         yield toml_line("direction", metric.direction or "minimize") + sure
-    yield f"trials = {TRIALS}                        # finished trials wanted, over all workers"
+    yield f"{f'trials = {trials}':<34} # finished trials wanted, over all workers"
 
 
 def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
@@ -120,7 +127,7 @@ def _printed(script: Script, metric: Metric | None) -> Iterator[str]:
 
 
 def _when_to_prune(metric: Metric | None) -> str:
-    if metric is not None and STEP in metric.labels:
+    if metric is not None and (STEP in metric.labels or metric.callback or metric.is_reported):
         return "to compare trials step by step"
     return "once the script reports each epoch and asks hpo_batch.should_stop()"
 

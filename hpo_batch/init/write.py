@@ -35,6 +35,13 @@ STARTERS: Final[Mapping[str, str]] = {
     "sklearn": "a model of scikit-learn",
 }
 """folders of ``starters/``"""
+_LIBRARIES: Final = {
+    "hydra": ("hydra", "hydra-core"),
+    "lightning": ("lightning", "lightning"),
+    "hf": ("transformers", "transformers accelerate"),
+    "sklearn": ("sklearn", "scikit-learn"),
+}
+"""what a starter imports, and the packages that bring it"""
 SWEEP: Final = "sweep.toml"
 _LOOK_S: Final = 30.0
 """for Python to look for a package, also on a busy file server"""
@@ -83,8 +90,11 @@ def from_starter(kind: str, *, sweep: Path, environ: Mapping[str, str]) -> Start
         files[sweep] = text.replace("# TEMPLATE", job_template(template.name if template else None), 1)
     if template is not None:
         files[beside / "job_templates" / f"{template.name}.toml"] = template.text
-    lacks = _lacks_us(interpreter()) if "command = " in files[sweep] else ""
-    return Started(sweep=sweep, files=files, notes=(note,), steps=(lacks,) if lacks else ())
+    lacks = [_lacks_us(interpreter())] if "command = " in files[sweep] else []
+    library = _LIBRARIES.get(kind)
+    if library is not None and _is_missing(library[0], python=interpreter()):
+        lacks.append(f"the script needs {library[0]}, which '{interpreter()}' cannot import: pip install {library[1]}")
+    return Started(sweep=sweep, files=files, notes=(note,), steps=tuple(text for text in lacks if text))
 
 
 def from_script(
@@ -147,15 +157,20 @@ def _exists(path: str) -> bool:
     return Path(path).expanduser().exists()
 
 
-def _lacks_us(python: str) -> str:
-    """What to do if scripts cannot import hpo_batch, as after ``pipx install``; empty if they can, or nobody knows."""
-    look = "import sys, importlib.util as u; sys.exit(u.find_spec('hpo_batch') is None)"
+def _is_missing(module: str, *, python: str) -> bool:
+    """Whether an interpreter surely cannot import a module."""
+    look = f"import sys, importlib.util as u; sys.exit(u.find_spec('{module}') is None)"
     try:
         # elsewhere: what lies in this folder is not what is installed
         done = processes.run([python, "-c", look], timeout_s=_LOOK_S, cwd=Path("/"))
     except HpoBatchError:
-        return ""
-    if done.returncode != 1 or done.stderr:
+        return False
+    return done.returncode == 1 and not done.stderr
+
+
+def _lacks_us(python: str) -> str:
+    """What to do if scripts cannot import hpo_batch, as after ``pipx install``; empty if they can, or nobody knows."""
+    if not _is_missing("hpo_batch", python=python):
         return ""
     return (
         f"'{python}' cannot import hpo_batch: install hpo-batch into its environment too, or let the script print a "

@@ -220,6 +220,7 @@ def _make_room(
         why = _begins_anew(home, one.sweep, fresh=fresh) if home.name in there else ""
         if not why:
             continue
+        plan_for(one, None)  # what refuses the new study must do so while the old one is still there
         live_workers = there.pop(home.name)
         path = None if dry_run else put_aside(home, read_state(home), live_workers, now=time.time())
         tell(PutAside(home=home, why=why, path=path))

@@ -47,6 +47,19 @@ def test_while_nothing_has_finished_every_edit_is_taken(
     assert cli("list").out.count("toy") == 1  # the trash holds no study
 
 
+def test_what_is_refused_moves_nothing(cli: Cli, write_sweep: Write, root: Path) -> None:
+    """The tests' PATH has an sbatch, and the edited sweep does not say where to run."""
+    path = write_sweep("fails_unless_told", trials=3)
+    assert cli("submit", path, "--wait").code == 1
+    edited(path, 'metric = "score"', 'metric = "twice"')
+    edited(path, 'template = "local"\n', "")
+    refused = cli("submit", path)
+    assert refused.code == 2
+    assert "names no [job] template" in refused.err
+    assert trash(root) == []
+    assert read_state(home_of(root, "toy")).counts().failed > 0
+
+
 def test_with_a_finished_trial_an_edit_of_what_it_means_is_refused(cli: Cli, write_sweep: Write, root: Path) -> None:
     path = write_sweep(trials=2)
     assert cli("submit", path, "--wait").code == 0

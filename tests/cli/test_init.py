@@ -164,6 +164,10 @@ def test_a_python_that_cannot_import_hpo_batch_is_told_what_to_do(
         made = cli("init", "-n", *argv)
         assert made.code == 0
         assert "to do: 'python' cannot import hpo_batch: install hpo-batch into its environment too" in made.err
+    assert (
+        "to do: the script needs hydra, which 'python' cannot import: pip install hydra-core"
+        in cli("init", "-n", "--hydra").err
+    )
     for argv in (("--from", "printing.py"), ("--function",)):  # which need not import it
         assert "cannot import" not in cli("init", "-n", *argv).err
 

@@ -142,3 +142,12 @@ def test_a_trial_that_printed_nothing_says_so(cli: Cli, root: Path) -> None:
     assert "attempt 1 has printed nothing; it ended as 'nan'" in cli("logs", "s", "1").err
     assert "said      nothing: it printed no line" in cli("explain", "s", "1").out
     assert "said" not in cli("explain", "s", "0").out
+
+
+@pytest.mark.parametrize("command", ["logs", "explain"])
+def test_a_study_alone_is_told_to_name_a_trial(cli: Cli, root: Path, command: str) -> None:
+    with Study.open(make(root), owner()) as study:
+        claim = claimed(study)
+        study.tell(claim, complete(claim))
+    assert "'s' is a study; name one of its trials, too: s 0" in cli(command, "s").err
+    assert "no trial 't': there are trials 0 to 0" in cli(command, "t").err

@@ -18,10 +18,13 @@ from hpo_batch.doctor.finding import Level
 from hpo_batch.doctor.locks_and_disk import disk_findings
 from hpo_batch.doctor.study import examine_study
 from hpo_batch.errors import StorageError, Superseded
+from hpo_batch.findings.documents import report_document
+from hpo_batch.findings.report import Report, write
 from hpo_batch.records import IdleWhy, TrialState, Verdict
 from hpo_batch.store.home import StudyHome, check_writable
 from hpo_batch.study import patience
 from hpo_batch.study.study import Study
+from tests.findings.made import findings
 from tests.journal.helpers import assert_read_as_optuna_reads
 from tests.processes import answer, in_processes, start
 from tests.study.helpers import claimed, complete, make, owner, state_of, work
@@ -195,3 +198,16 @@ def test_a_disk_that_is_mounted_read_only_is_called_so(tmp_path: Path) -> None:
         pytest.raises(StorageError, match=r"Read-only file system \(the file system is mounted read-only here\)"),
     ):
         check_writable(disk / "logs" / "study")
+
+
+@pytest.mark.parametrize("left", [0, 4 << 10, 40 << 10, 200 << 10])
+def test_a_report_that_broke_off_is_followed_by_another(tmp_path: Path, left: int) -> None:
+    report = Report(findings=findings(), document=report_document(findings(), version="1"), sources=())
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=4m", "tmpfs") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes((4 << 20) - left))
+        with pytest.raises(StorageError, match="No space left"):
+            write(report, disk / "report")
+        ballast.unlink()
+        write(report, disk / "report")
+        assert (disk / "report" / "report.html").stat().st_size > 10_000

@@ -116,3 +116,10 @@ def test_one_trial_a_configuration_and_no_noise_known(n: int) -> None:
     assert finding.answer is Answer.NOT_MEASURED
     assert finding.estimate is None
     assert ("each configuration ran once" in finding.text) == (n > 1)
+
+
+@pytest.mark.parametrize(("state", "advised"), [("RUNNING", False), ("FAIL", True)])
+def test_only_failures_are_to_be_mended_where_nothing_is_complete(state: str, advised: bool) -> None:
+    found = analyse([table([{"x": 0.5, "state": state}], params=("x",))])
+    (finding,) = [one for one in found.findings if one.key == "trials"]
+    assert bool(finding.actions) == advised

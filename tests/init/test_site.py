@@ -74,6 +74,7 @@ def test_the_template_is_for_the_nodes_with_gpus_and_loads(slurm: Fake, tmp_path
     assert (job.scheduler, job.partition, job.gres, job.cpus, job.walltime) == ("slurm", "gpu", "gpu:a100:1", 16, 14400)
     assert "#   partition cpu: 40 nodes with 48 CPUs, 186 GB, up to 3-0:00:00" in template.text
     assert "old" not in template.text
+    assert "# mem_gb = 125 " in template.text  # a GPU's share of 503 GB
     assert len(fake.calls) == 1
 
 

@@ -535,3 +535,10 @@ def test_what_that_module_prints_is_the_metric(folder: Path) -> None:
 def test_the_text_around_a_number_that_is_surely_printed(text: str, labels: dict[str, str]) -> None:
     found = guess(ast.parse(text))
     assert (found.labels if found is not None else {}) == labels
+
+
+def test_no_more_trials_than_configurations_are_proposed(folder: Path) -> None:
+    options = "p.add_argument('--opt', choices=['a', 'b'])\np.add_argument('--size', choices=['s', 'm', 'l'])\n"
+    (folder / "train.py").write_text(f"{BEGIN}{options}{END}")
+    made = from_script("train.py", sweep=Path("sweep.toml"), environ={})
+    assert "\ntrials = 6 " in made.files[Path("sweep.toml")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -138,12 +138,14 @@ def _nothing(study: StudyFindings) -> Finding:
         answer=Answer.NO,
         text=f"{study.label}: no complete trial with a finite value ({states}{why}): nothing can be said about "
         f"what the parameters do in the end{more}",
-        actions=(
-            Action(
-                kind=ActionKind.DELAY_PRUNING if set(study.summary.states) == {"PRUNED"} else ActionKind.FIX_FAILURES
-            ),
-        ),
+        actions=_of_nothing(study.summary.states),
     )
+
+
+def _of_nothing(states: Mapping[str, int]) -> tuple[Action, ...]:
+    if set(states) == {"PRUNED"}:
+        return (Action(kind=ActionKind.DELAY_PRUNING),)
+    return (Action(kind=ActionKind.FIX_FAILURES),) if states.get("FAIL") else ()
 
 
 def _constant(study: StudyFindings) -> Finding:
