@@ -328,8 +328,10 @@ def _last_words(stderr: str) -> str:
         first = next((line for line in lines[start + 1 :] if _EXCEPTION.match(line)), "")
         return last if not first or (_ERROR.search(last) and not is_hydra) else first
     if is_hydra:
-        block = next((i for i in reversed(range(len(lines))) if not lines[i].strip()), -1)
-        return " ".join(line.strip() for line in lines[block + 1 :])
+        paragraphs = re.split(r"\n\s*\n", "\n".join(lines))
+        # what there is instead of what it could not find
+        told = [one for one in paragraphs if not one.lstrip().startswith("Available options in")]
+        return " ".join(line.strip() for line in (told or paragraphs)[-1].splitlines())
     return last
 
 
