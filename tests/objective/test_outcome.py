@@ -373,8 +373,8 @@ HINT = "\nSet the environment variable HYDRA_FULL_ERROR=1 for a complete stack t
         (f"{TRACE}RuntimeError: Error(s) in loading:\n\tsize mismatch for fc\n", "RuntimeError: Error(s) in loading:"),
         (f"UserWarning: old\n\nCould not override 'lr'.\nKey 'lr' is not in struct\n{HINT}",
          "Could not override 'lr'. Key 'lr' is not in struct"),
-        (f"In 'hydra/config': Could not find 'hydra/sweeper/optuna'\n\nAvailable options in 'hydra/sweeper':\n\tbasic\n"
-         f"Config search path:\n\tprovider=hydra\n\n{HINT}", "In 'hydra/config': Could not find 'hydra/sweeper/optuna'"),
+        (f"In 'hydra': Could not find 'x'\n\nAvailable options in 'hydra':\n\tbasic\n"
+         f"Config search path:\n\tprovider=hydra\n\n{HINT}", "In 'hydra': Could not find 'x'"),
         (f"{TRACE}ValueError: handled\nsrun: error: task 0 exited\n", "srun: error: task 0 exited"),
         (f"{TRACE}ValueError: a\n\nDuring handling, another:\n\n{TRACE}KeyError: 'b'\n", "KeyError: 'b'"),
         (f"{TRACE}KeyboardInterrupt\n", "KeyboardInterrupt"),
