@@ -75,7 +75,7 @@ def test_compare_and_report_say_the_same_of_pairs() -> None:
 def _text(document: Any) -> str:
     from hpo_batch.document.html import html
 
-    return html(document).replace("&gt;", ">").replace("&lt;", "<").replace("&#39;", "'")
+    return html(document).replace("\u00a0", " ").replace("&gt;", ">").replace("&lt;", "<").replace("&#39;", "'")
 
 
 def test_the_luck_of_having_been_chosen_is_not_taken_for_a_difference() -> None:

@@ -15,7 +15,17 @@ import pytest
 from hpo_batch.extras import EXTRAS
 from tests.helpers import REPOSITORY
 
-ABSENT = ("torch", "torchgen", "functorch", "pyarrow", "cmaes", "hpo_batch", "_hpo_batch", "__editable__")
+ABSENT = (
+    "torch",
+    "torchgen",
+    "functorch",
+    "pyarrow",
+    "cmaes",
+    "optuna_dashboard",
+    "hpo_batch",
+    "_hpo_batch",
+    "__editable__",
+)
 
 SWEEP = """
 [study]
