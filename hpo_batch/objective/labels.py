@@ -36,7 +36,7 @@ class Label:
         if not hole or HOLE in after:
             raise UserError(f"'{text}' needs one {{}}, which stands for the number: 'val loss: {{}}'")
         words = [*before.split(), *after.split()]
-        if not any(re.search(r"\S", word) for word in words):
+        if not words:
             raise UserError(f"'{text}' has no text beside {{}}, so that every number would fit")
         if "\n" in text or "\r" in text:
             raise UserError(f"{text!r} has a line break; a line is looked at by itself")

@@ -50,10 +50,6 @@ _HOST_MEMORY = re.compile(
 _PART_KILLED = re.compile(r"\bSIGKILL\b|exitcode\s*:\s*-9\b")
 # raised in a function when a child process has died, such as a data loader
 _CHILD_GONE = re.compile(r"killed by signal: (?!Killed)|exited unexpectedly|terminated abruptly")
-_TRACEBACK: Final = "Traceback (most recent call last)"
-_EXCEPTION = re.compile(r"(?:\w{1,80}\.){0,20}\w{0,80}(?:Error|Exception|Exit|Interrupt)(?::|$)")
-_ERROR = re.compile(r"(?i)error|killed|fault|abort|out of memory")
-_HYDRAS_HINT: Final = "Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace."
 _KILLED_FOR_MEMORY = re.compile(rf"oom.?kill|Out of memory|\bKilled\b|{_HOST_MEMORY.pattern}")
 
 
@@ -287,7 +283,9 @@ def _failed(
 
 
 def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
-    last = _last_words(ended.stderr)
+    from hpo_batch.objective.crash_text import last_traceback, last_words, signal_name  # no worker starts with it
+
+    last = last_words(ended.stderr)
     was_killed = is_signal(ended.code, frozenset({signal.SIGKILL}))
     by_kernel = ended.oom_kills > 0 and (was_killed or _PART_KILLED.search(ended.stderr) is not None)
     # after a SIGKILL anywhere in stderr, else only the last line: earlier ones may be about errors that were handled
@@ -298,41 +296,17 @@ def _of_crash(ended: Ended, *, wanted: Wanted, progress: Progress) -> Failed:
         reason = Reason.OOM_HOST
     else:
         reason = Reason.EXIT_CODE
-    what = f"killed by {_signal_name(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
+    what = f"killed by {signal_name(-ended.code)}" if ended.code < 0 else f"exit code {ended.code}"
     if was_killed and reason is Reason.EXIT_CODE:
         what += "; out of memory? 'sacct -j JOB -o MaxRSS,State' shows it"
     elif reason is Reason.OOM_HOST and by_kernel:
         what += " out of memory: raise job.mem_gb"
-    # the last traceback: earlier ones may have been handled
-    start = ended.stderr.rfind(_TRACEBACK)
     return Failed(
         reason=reason,
         message=_one_line(f"{what}: {last}" if last else f"{what}, with nothing on stderr"),
-        traceback=ended.stderr[start:] if start >= 0 else "",
+        traceback=last_traceback(ended.stderr),
         metrics=wanted.complete({**progress.metrics, **ended.printed, **ended.final}),
     )
-
-
-def _last_words(stderr: str) -> str:
-    """The line that says why a command failed: the last one, as a rule.
-
-    An exception may have a text of many lines, of which the first says most. Hydra tells its own mistakes in one
-    paragraph without a traceback; both end with its hint.
-    """
-    shown = stderr.rstrip()
-    is_hydra = shown.endswith(_HYDRAS_HINT)
-    lines = shown.removesuffix(_HYDRAS_HINT).rstrip().splitlines()
-    last = lines[-1].strip() if lines else ""
-    start = max((i for i, line in enumerate(lines) if line.startswith(_TRACEBACK)), default=None)
-    if start is not None:
-        first = next((line for line in lines[start + 1 :] if _EXCEPTION.match(line)), "")
-        return last if not first or (_ERROR.search(last) and not is_hydra) else first
-    if is_hydra:
-        paragraphs = re.split(r"\n\s*\n", "\n".join(lines))
-        # what there is instead of what it could not find
-        told = [one for one in paragraphs if not one.lstrip().startswith("Available options in")]
-        return " ".join(line.strip() for line in (told or paragraphs)[-1].splitlines())
-    return last
 
 
 def _is_our_doing(ended: Ended, stopping: Stopping | None) -> bool:
@@ -417,13 +391,6 @@ def _form(wanted: Wanted) -> str:
 
 def _quoted(names: Iterable[str]) -> str:
     return listed((f"'{name}'" for name in names), most=12)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _one_line(text: str) -> str:
